@@ -1,0 +1,60 @@
+"""What every target offers: the whole interface between a backend and the rest of npcompile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from npcompile.ir.cluster import Pod
+from npcompile.ir.policy import Policy, Rule
+from npcompile.ir.program import Program
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the user may choose; a target refuses those that it does not know.
+
+    `node`: emit what that node needs only.  `accept`: an allowed packet is accepted, instead of left to foreign rules.
+    `mark`: the bit of the packet mark that the target may use.
+    """
+
+    node: str | None = None
+    accept: bool = False
+    mark: int = 0x0100_0000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleOrigin:
+    """A short rule id of the artifact, and the policy and rule that it stands for."""
+
+    id: str
+    policy: Policy
+    rule: Rule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """What a target makes of a program.
+
+    `files`: by name, the bytes to load.  `rules`: what the ids in them mean, sorted by id.  `unbound`: endpoints without
+    an address, which the artifact names nowhere although its rules are complete.  `load`: the commands that load the
+    files, in order.
+    """
+
+    target: str
+    files: Mapping[str, bytes]
+    rules: tuple[RuleOrigin, ...] = ()
+    unbound: tuple[Pod, ...] = ()
+    load: tuple[str, ...] = ()
+    summary: Mapping[str, int] = field(default_factory=dict)
+
+
+class Target(Protocol):
+    """A kind of artifact.  `emit` is a pure function: same program and options, same bytes."""
+
+    name: str
+
+    def emit(self, program: Program, options: Options) -> Artifact:
+        """Lower a program; raises InputError when the target cannot express it."""
+        ...

@@ -1,0 +1,1 @@
+"""Diagnostics as data; text is made of them in `render` only."""

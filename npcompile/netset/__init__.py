@@ -1,0 +1,1 @@
+"""Exact sets of ports and of addresses: pure values."""

@@ -1,0 +1,101 @@
+"""Sets of IP addresses, on one axis of integers.
+
+IPv4 owns the points below 2**128 (its addresses are the first 2**32 of them) and IPv6 those from 2**128 on.
+Prefixes of either family stay aligned there, so one `IntervalSet` holds addresses of both and still splits into CIDR
+prefixes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from enum import IntEnum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from npcompile.netset.intervals import IntervalSet, union
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+_V6 = 1 << 128
+
+
+class Family(IntEnum):
+    """An address family, by its IP version."""
+
+    V4 = 4
+    V6 = 6
+
+    @property
+    def bits(self) -> int:
+        """The width of its addresses."""
+        return 32 if self is Family.V4 else 128
+
+
+def family_of(value: Address | Network) -> Family:
+    """The family of an address or a network."""
+    return Family(value.version)
+
+
+def point(address: Address) -> int:
+    """An address' place on the axis."""
+    return int(address) + (_V6 if address.version == 6 else 0)
+
+
+def at(value: int) -> Address:
+    """The inverse of `point`."""
+    return IPv6Address(value - _V6) if value >= _V6 else IPv4Address(value)
+
+
+def block(network: Network) -> IntervalSet:
+    """The addresses of a network."""
+    return IntervalSet.of(point(network.network_address), point(network.broadcast_address))
+
+
+EVERY_V4 = block(IPv4Network("0.0.0.0/0"))
+EVERY_V6 = block(IPv6Network("::/0"))
+EVERY_ADDRESS = EVERY_V4 | EVERY_V6
+
+
+def every_address(family: Family) -> IntervalSet:
+    """All addresses of a family."""
+    return EVERY_V4 if family is Family.V4 else EVERY_V6
+
+
+def block_except(network: Network, excepts: Iterable[Network]) -> IntervalSet:
+    """An ipBlock: the addresses of `network` that are in none of `excepts`."""
+    return block(network) - union(block(one) for one in excepts)
+
+
+def prefixes(addresses: IntervalSet) -> Iterator[Network]:
+    """The unique smallest list of disjoint prefixes that make up a set, in order."""
+    for first, last in addresses:
+        start = first
+        while start <= last:
+            family = Family.V6 if start >= _V6 else Family.V4
+            offset = start - _V6 if family is Family.V6 else start
+            aligned = (offset & -offset).bit_length() - 1 if offset else family.bits
+            fitting = (last - start + 1).bit_length() - 1
+            size = min(aligned, fitting)
+            yield IPv6Network((offset, 128 - size)) if family is Family.V6 else IPv4Network((offset, 32 - size))
+            start += 1 << size
+
+
+_ODD_BLOCKS = union(
+    block(network)
+    for network in (
+        IPv4Network("0.0.0.0/8"),
+        IPv4Network("127.0.0.0/8"),
+        IPv4Network("169.254.0.0/16"),
+        IPv4Network("224.0.0.0/3"),
+        IPv6Network("::/8"),
+        IPv6Network("fe80::/10"),
+        IPv6Network("ff00::/8"),
+    )
+)
+
+
+def representative(addresses: IntervalSet) -> Address:
+    """The canonical member of a set that is not empty: its lowest address that a host may have on a network, or, where
+    only loopback, link-local, multicast and reserved ones are in it, its lowest.
+    """
+    return at(((addresses - _ODD_BLOCKS) or addresses).first)

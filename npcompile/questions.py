@@ -1,0 +1,177 @@
+"""The questions that both engines answer, and the shape of their answers.
+
+The relation engine answers them for the pods of the input, the symbolic engine for every pod that could exist.  The
+checks turn answers into claims without asking which engine gave them.  Answers come in the order of (policy, rule),
+and the same program always gets the same answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from npcompile.ir.cluster import Namespace, Pod
+from npcompile.ir.flow import Flow
+from npcompile.ir.policy import Direction, PodPeer, Policy, PortItem, Rule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleOf:
+    """A rule, with the policy that it stands in."""
+
+    policy: Policy
+    rule: Rule
+
+    @property
+    def order(self) -> tuple[str, str, str, int]:
+        """The order of answers: namespace, policy, direction (ingress first), index."""
+        return (*self.policy.key, "" if self.rule.direction is Direction.INGRESS else "e", self.rule.index)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A flow that shows an answer: canonical (real pods first, then the lowest port, then the lowest address).
+
+    `invented` are the namespaces of its pods that the input does not have.
+    """
+
+    flow: Flow
+    invented: tuple[Namespace, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shadowed:
+    """T_p and M_r is not empty and lies within the union of `cover`, other active rules of the same direction.
+
+    `cover` is irredundant: none can be left out; one entry where a single rule suffices.  Of mutually shadowed rules
+    one is never reported: removing every reported rule at once changes nothing.  `example` is matched by the rule.
+    """
+
+    subject: RuleOf
+    cover: tuple[RuleOf, ...]
+    example: Example
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vacuous:
+    """Nothing is a subject of `policy` or, where `rule` is set, nothing matches its peers (and ports) although the
+    policy has subjects.  `impossible`: no pod could ever, whatever is in the cluster.
+    """
+
+    policy: Policy
+    rule: Rule | None
+    impossible: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HalfOpen:
+    """Flows that `opener` explicitly allows at its own end and that the other end denies.
+
+    `port` is the port item that they use (None: the rule has none).  `blocker` is the least policy that isolates the
+    other end of `example`.  `fully`: every flow of the rule (and port item) ends so; else some of its flows pass.
+    """
+
+    opener: RuleOf
+    port: PortItem | None
+    blocker: Policy
+    fully: bool
+    example: Example
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uncovered:
+    """Pods of `namespace` that no policy isolates in `direction`.
+
+    `pods`: all of them (inventory) or one invented pod (symbolic); `example` is a flow with an external address that
+    passes because of it.
+    """
+
+    namespace: Namespace
+    direction: Direction
+    pods: tuple[Pod, ...]
+    example: Example
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WayIn:
+    """An ingress rule that lets something in: `example` passes both ends because of it.
+
+    `internet` is such a flow from an address outside the cluster, if there is one.
+    """
+
+    opener: RuleOf
+    example: Example
+    internet: Example | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DnsBlocked:
+    """Pods of `policy` are isolated for egress and allowed something there, but port 53 not over both UDP and TCP.
+
+    `udp_allowed`: UDP 53 is allowed to something, only TCP 53 is not.  `pods` as in `Uncovered`; `example` is a flow
+    to port 53 that is denied (udp/53, or tcp/53 where UDP is allowed).
+    """
+
+    policy: Policy
+    pods: tuple[Pod, ...]
+    udp_allowed: bool
+    example: Example
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitPeer:
+    """Two adjacent peers, one of namespaces only and one of pods only, whose AND matches something and less.
+
+    `example` is a flow that the two peers match and their AND would not; `closes` counts the (subject, peer) pairs that
+    the AND would lose, None where pods are not counted.
+    """
+
+    subject: RuleOf
+    namespaces: PodPeer
+    pods: PodPeer
+    example: Example
+    closes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotDecided:
+    """A question about `policy` (and `rule`) that ran out of effort."""
+
+    question: str
+    policy: Policy
+    rule: Rule | None = None
+
+
+class Engine(Protocol):
+    """What the checks ask.  Every iterator may yield `NotDecided` in place of an answer; a question that has no
+    `NotDecided` among its answers was decided for the whole program.
+    """
+
+    def shadowed(self) -> Iterator[Shadowed | NotDecided]:
+        """Rules that other rules make superfluous."""
+        ...
+
+    def vacuous(self) -> Iterator[Vacuous | NotDecided]:
+        """Policies and rules that match nothing."""
+        ...
+
+    def half_open(self) -> Iterator[HalfOpen | NotDecided]:
+        """Rules whose flows the other end denies; an egress rule's other end is the destination's ingress."""
+        ...
+
+    def uncovered(self) -> Iterator[Uncovered | NotDecided]:
+        """Holes in default-deny, by namespace and direction."""
+        ...
+
+    def ways_in(self) -> Iterator[WayIn | NotDecided]:
+        """What reaches pods that are isolated for ingress, and by which rule."""
+        ...
+
+    def dns_blocked(self) -> Iterator[DnsBlocked | NotDecided]:
+        """Pods that may send something, and cannot resolve names."""
+        ...
+
+    def split_peers(self) -> Iterator[SplitPeer | NotDecided]:
+        """Peers that were probably meant as one."""
+        ...

@@ -1,0 +1,51 @@
+"""Interval sets against Python's own sets, and prefixes against the addresses that they stand for."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from npcompile.netset import cidrs, intervals, ports
+from npcompile.netset.intervals import IntervalSet
+
+SMALL = st.sets(st.integers(0, 40))
+
+
+def interval_set(members: set[int]) -> IntervalSet:
+    return intervals.union(IntervalSet.of(m, m) for m in members)
+
+
+@given(SMALL, SMALL)
+def test_algebra(a: set[int], b: set[int]) -> None:
+    x, y = interval_set(a), interval_set(b)
+    assert x | y == interval_set(a | b)
+    assert x & y == interval_set(a & b)
+    assert x - y == interval_set(a - b)
+    assert (x <= y) == (a <= b)
+    assert x.isdisjoint(y) == a.isdisjoint(b)
+    assert x.size == len(a)
+    assert {m for m in range(41) if m in x} == a
+    assert [m for first, last in x for m in range(first, last + 1)] == sorted(a)
+
+
+@given(st.sets(st.integers(0, 300), max_size=20), st.sampled_from([0, 1 << 128, (1 << 32) - 301]))
+def test_prefixes_are_disjoint_and_exact(offsets: set[int], base: int) -> None:
+    addresses = interval_set({base + offset for offset in offsets})
+    networks = list(cidrs.prefixes(addresses))
+    assert intervals.union(cidrs.block(n) for n in networks) == addresses
+    assert sum(n.num_addresses for n in networks) == addresses.size
+
+
+@given(st.integers(1, 65535), st.integers(1, 65535))
+def test_port_ranges(a: int, b: int) -> None:
+    first, last = sorted((a, b))
+    chosen = ports.port_range(ports.Protocol.UDP, first, last)
+    assert ports.at(chosen.first) == (ports.Protocol.UDP, first)
+    assert chosen <= ports.all_ports(ports.Protocol.UDP)
+    assert chosen.isdisjoint(ports.all_ports(ports.Protocol.TCP))
+
+
+def test_whole_families() -> None:
+    assert [str(n) for n in cidrs.prefixes(cidrs.EVERY_ADDRESS)] == ["0.0.0.0/0", "::/0"]
+    assert ports.describe(ports.EVERY_PORT) == "any port"
+    assert str(cidrs.representative(cidrs.EVERY_V4)) == "1.0.0.0"
