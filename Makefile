@@ -1,0 +1,60 @@
+# One command for each job.  Everything is installed into $(VENV), once; delete it (`make clean`) to start over.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+OUT ?= build/payments
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check accept oracles bench packages clean
+
+help: ## List the commands
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: $(VENV)/.installed ## Check, trace and compile the example cluster
+	@echo; echo '$$ npcompile check examples/payments'
+	@$(BIN)/npcompile check examples/payments || [ $$? -eq 1 ]  # 1: it has findings to show
+	@echo; echo '$$ npcompile trace web/frontend payments/api tcp/8080 -f examples/payments'
+	@$(BIN)/npcompile trace web/frontend payments/api tcp/8080 -f examples/payments
+	@echo; echo '$$ npcompile emit examples/payments --target iptables -o $(OUT)'
+	@$(BIN)/npcompile emit examples/payments --target iptables -o $(OUT)
+	@ls $(OUT)
+
+test: $(VENV)/.installed-dev packages ## Run all tests (the kernel's too, as root on Linux)
+	$(BIN)/pytest -n auto $(PYTEST_ARGS)
+
+check: $(VENV)/.installed-dev ## Lint, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+accept: $(VENV)/.installed-dev ## Rewrite golden files with what the tests get; review the change
+	$(BIN)/pytest -n auto --accept $(PYTEST_ARGS)
+
+oracles: ## Record again what a real API server says of the oracle cases (needs Go)
+	tests/oracles/apiserver/record.sh
+
+bench: $(VENV)/.installed ## Measure, as ratios taken side by side
+	$(BIN)/python bench/measure.py
+
+packages:
+	@.ci/packages
+
+clean: ## Delete everything that was built or installed
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.pip:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "npcompile needs Python 3.11 or newer; set PYTHON=")'
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "python3 -m venv failed; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'  # the first one that knows dependency groups
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.pip pyproject.toml
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed pyproject.toml
+	$(BIN)/pip install --quiet --group dev
+	@touch $@
