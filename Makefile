@@ -14,9 +14,9 @@ help: ## List the commands
 
 demo: $(VENV)/.installed ## Check, trace and compile the example cluster
 	@echo; echo '$$ npcompile check examples/payments'
-	@$(BIN)/npcompile check examples/payments || [ $$? -eq 1 ]  # 1: it has findings to show
-	@echo; echo '$$ npcompile trace web/frontend payments/api tcp/8080 -f examples/payments'
-	@$(BIN)/npcompile trace web/frontend payments/api tcp/8080 -f examples/payments
+	@$(BIN)/npcompile check examples/payments
+	@echo; echo '$$ npcompile trace analytics/reporting production/payments-api tcp/8080 -f examples/payments'
+	@$(BIN)/npcompile trace analytics/reporting production/payments-api tcp/8080 -f examples/payments
 	@echo; echo '$$ npcompile emit examples/payments --target iptables -o $(OUT)'
 	@$(BIN)/npcompile emit examples/payments --target iptables -o $(OUT)
 	@ls $(OUT)
