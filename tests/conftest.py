@@ -14,6 +14,7 @@ import shutil
 import subprocess
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -40,9 +41,12 @@ def shared_dir(name: str = "") -> Path:
 
 def need_module(name: str) -> None:
     """Skip where a Python module of the dependency group `dev` is not installed; in CI that is a failure."""
-    if importlib.util.find_spec(name) is not None:
-        return
-    reason = f"the Python module {name} is not installed (`pip install --group dev`)"
+    if importlib.util.find_spec(name) is None:
+        skip_or_fail(f"the Python module {name} is not installed (`pip install --group dev`)")
+
+
+def skip_or_fail(reason: str) -> NoReturn:
+    """Skip for something that any developer's machine may lack, and CI's may not."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)

@@ -143,7 +143,7 @@ def dynamic(module: str, tree: ast.AST, found: list[Import]) -> Iterator[str]:
         name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
         bare = isinstance(node, ast.Name)
         if name == "__import__" or (bare and name in {"exec", "eval"}) or _is_sys_modules(node):
-            yield f"{module}:{node.lineno}: dynamic import through {name}"
+            yield f"{module}:{getattr(node, 'lineno', 0)}: dynamic import through {name}"
 
 
 def _is_sys_modules(node: ast.AST) -> bool:
@@ -159,7 +159,7 @@ def catch_all(module: str, tree: ast.AST) -> Iterator[str]:
         match node:
             case ast.ExceptHandler(type=None):
                 yield f"{module}:{node.lineno}: bare except"
-            case ast.ExceptHandler(type=caught) if names := _too_broad(caught):
+            case ast.ExceptHandler(type=ast.expr() as caught) if names := _too_broad(caught):
                 yield f"{module}:{node.lineno}: except {names}"
             case ast.Call(func=ast.Name(id="suppress") | ast.Attribute(attr="suppress"), args=args):
                 yield from (f"{module}:{node.lineno}: suppress({names})" for arg in args if (names := _too_broad(arg)))
