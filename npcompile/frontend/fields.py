@@ -1,0 +1,214 @@
+"""Typed access to the fields of an object, which finds everything that is wrong with them.
+
+As in the API server's strict decoding: field names are case-sensitive, unknown and duplicate ones are errors, and null
+stands for an absent field (or, within a list, for the type's zero value).
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from npcompile.diagnostics.model import Diagnostic, Note, RuleCode, diagnose
+from npcompile.frontend import codes
+from npcompile.frontend.nodes import Mapping, Node, Scalar, Sequence, span_of
+from npcompile.frontend.scalars import BadScalarError, Value, key_of, value_of
+from npcompile.source import SourceFile, Span
+
+_INT32 = 1 << 31
+
+
+@dataclass(slots=True)
+class Problems:
+    """Collects what is wrong in one file."""
+
+    file: SourceFile
+    found: list[Diagnostic] = field(default_factory=list)
+
+    def add(
+        self,
+        node: Node,
+        message: str,
+        *,
+        rule: RuleCode = codes.INVALID_VALUE,
+        help: str = "",  # noqa: A002
+        notes: tuple[Note, ...] = (),
+    ) -> None:
+        """Note a problem at a node."""
+        self.found.append(diagnose(rule, span_of(self.file, node), message, help=help, notes=notes))
+
+    def value(self, node: Scalar) -> Value:
+        """A scalar's value; a tag that does not fit is a problem and gives None."""
+        try:
+            return value_of(node)
+        except BadScalarError as error:
+            self.add(node, str(error))
+            return None
+
+
+class Fields:
+    """One object's fields.  Take each by name; then `close` reports those that nobody asked for."""
+
+    def __init__(self, problems: Problems, node: Node | None, path: str, *, what: str = "an object") -> None:
+        self.problems, self.path, self.node = problems, path, node
+        self._values: dict[str, tuple[Scalar, Node]] = {}
+        self._asked: list[str] = []
+        if isinstance(node, Mapping):
+            self._fill(node)
+        elif node is not None and not self._is_null(node):
+            problems.add(node, f"`{path}` must be {what}, not {describe(problems, node)}")
+
+    def _fill(self, node: Mapping) -> None:
+        for key, value in node.entries:
+            name = named_key(self.problems, key)
+            if name is None:
+                continue
+            if name in self._values:
+                report_duplicate(self.problems, key, name, self._values[name][0])
+            else:
+                self._values[name] = (key, value)
+
+    def _is_null(self, node: Node) -> bool:
+        return isinstance(node, Scalar) and self.problems.value(node) is None
+
+    @property
+    def span(self) -> Span | None:
+        """The object's own span."""
+        return None if self.node is None else span_of(self.problems.file, self.node)
+
+    def take(self, name: str) -> Node | None:
+        """A field's node; None when it is absent or null."""
+        self._asked.append(name)
+        entry = self._values.get(name)
+        return None if entry is None or self._is_null(entry[1]) else entry[1]
+
+    def key_node(self, name: str) -> Scalar | None:
+        """Where a field's name stands."""
+        entry = self._values.get(name)
+        return entry[0] if entry else None
+
+    def object(self, name: str) -> Fields | None:
+        """A field that is an object."""
+        node = self.take(name)
+        return None if node is None else Fields(self.problems, node, f"{self.path}.{name}".lstrip("."))
+
+    def list(self, name: str) -> list[tuple[Node, str]] | None:
+        """A field that is a list: its items with their paths; None when absent."""
+        node = self.take(name)
+        path = f"{self.path}.{name}".lstrip(".")
+        if node is None:
+            return None
+        if not isinstance(node, Sequence):
+            self.problems.add(node, f"`{path}` must be a list, not {describe(self.problems, node)}")
+            return None
+        return [(item, f"{path}[{index}]") for index, item in enumerate(node.items)]
+
+    def string(self, name: str) -> tuple[str, Scalar] | None:
+        """A field that is a string, with its node."""
+        node = self.take(name)
+        return None if node is None else string(self.problems, node, f"{self.path}.{name}".lstrip("."))
+
+    def integer(self, name: str) -> tuple[int, Scalar] | None:
+        """A field that is a 32-bit integer, with its node."""
+        node = self.take(name)
+        return None if node is None else integer(self.problems, node, f"{self.path}.{name}".lstrip("."))
+
+    def close(self) -> None:
+        """Report every field that was not asked for."""
+        for name, (key, _) in self._values.items():
+            if name not in self._asked:
+                close = difflib.get_close_matches(name.lower(), [asked.lower() for asked in self._asked], n=1)
+                right = next((asked for asked in self._asked if [asked.lower()] == close), None)
+                known = "the fields here are " + ", ".join(f"`{asked}`" for asked in sorted(set(self._asked)))
+                where = f" in `{self.path}`" if self.path else ""
+                self.problems.add(
+                    key, f"unknown field `{name}`{where}", rule=codes.UNKNOWN_FIELD,
+                    help=f"did you mean `{right}`?" if right else known,
+                )  # fmt: skip
+
+
+def named_key(problems: Problems, key: Scalar) -> str | None:
+    """A key's name as the API server sees it; a problem when it refuses the key."""
+    try:
+        name = key_of(key)
+    except BadScalarError as error:
+        problems.add(key, str(error))
+        return None
+    if name is None:
+        problems.add(key, f"`{key.text or 'null'}` cannot be a key", help="quote it if it was meant as text")
+    return name
+
+
+def report_duplicate(problems: Problems, key: Scalar, name: str, first: Scalar) -> None:
+    """A key stands twice in one mapping."""
+    note = Note(text="it stands here already", span=span_of(problems.file, first))
+    problems.add(key, f"duplicate key `{name}`", rule=codes.DUPLICATE_KEY, help="keep one of the two", notes=(note,))
+
+
+def string(problems: Problems, node: Node, path: str) -> tuple[str, Scalar] | None:
+    """A string, with its node; a null is the empty string, as in a Go value."""
+    if isinstance(node, Scalar):
+        value = problems.value(node)
+        if isinstance(value, str):
+            return value, node
+        if value is None:
+            return "", node
+    quote = f'quote it: `"{node.text}"`' if isinstance(node, Scalar) else ""
+    problems.add(node, f"`{path}` must be a string, not {describe(problems, node)}", help=quote)
+    return None
+
+
+def integer(problems: Problems, node: Node, path: str) -> tuple[int, Scalar] | None:
+    """A 32-bit integer, with its node.  `80.0` and `8e1` are 80 in JSON."""
+    if isinstance(node, Scalar):
+        value = problems.value(node)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, int) and not isinstance(value, bool) and -_INT32 <= value < _INT32:
+            return value, node
+    problems.add(node, f"`{path}` must be an integer, not {describe(problems, node)}")
+    return None
+
+
+def describe(problems: Problems, node: Node) -> str:
+    """What a node is, for messages."""
+    if isinstance(node, Mapping):
+        return "an object"
+    if isinstance(node, Sequence):
+        return "a list"
+    value = problems.value(node)
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return f"the boolean `{node.text}`"
+        case int():
+            return f"the number `{node.text}`"
+        case float():
+            return f"the number `{node.text}`" if math.isfinite(value) else f"`{node.text}`"
+        case _:
+            return f"the string `{value}`"
+
+
+def string_map(problems: Problems, node: Node | None, path: str) -> Iterator[tuple[str, str, Scalar, Node]]:
+    """A map of strings: key, value and their nodes.  A null value is the empty string."""
+    if node is None:
+        return
+    if not isinstance(node, Mapping):
+        if not (isinstance(node, Scalar) and problems.value(node) is None):
+            problems.add(node, f"`{path}` must be an object, not {describe(problems, node)}")
+        return
+    seen: dict[str, Scalar] = {}
+    for key, value in node.entries:
+        name = named_key(problems, key)
+        if name is None:
+            continue
+        if name in seen:
+            report_duplicate(problems, key, name, seen[name])
+            continue
+        seen[name] = key
+        text = string(problems, value, f"{path}.{name}")
+        if text is not None:
+            yield name, text[0], key, value

@@ -1,0 +1,128 @@
+"""JSON text to the same nodes as YAML's.
+
+JSON is read as JSON: libyaml refuses escaped surrogate pairs, which JSON may hold.
+"""
+
+from __future__ import annotations
+
+import json
+import json.decoder
+import re
+from bisect import bisect_right
+from collections.abc import Callable
+
+from npcompile.diagnostics.model import Diagnostic, RuleCode, diagnose
+from npcompile.frontend import codes
+from npcompile.frontend.nodes import Document, Mapping, Node, Place, Scalar, Sequence
+from npcompile.frontend.yaml_reader import MAX_DEPTH
+from npcompile.source import SourceFile, Span
+
+# The standard library's C scanner of strings, which is public only within its decoder.
+_scan_string: Callable[[str, int], tuple[str, int]] = json.decoder.scanstring  # type: ignore[attr-defined]
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+_WORD = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?|true|false|null")
+
+
+def looks_like_json(text: str) -> bool:
+    """Whether a text starts as a JSON object or array does; YAML's flow style may, too."""
+    return text.lstrip()[:1] in ("{", "[")
+
+
+def read_json(file: SourceFile) -> tuple[list[Document], list[Diagnostic]]:
+    """Every value of a text of one or more JSON values."""
+    reader = _Reader(file)
+    documents: list[Document] = []
+    at = reader.skip(0)
+    try:
+        while at < len(file.text):
+            root, at = reader.value(at)
+            documents.append(Document(file, root))
+            at = reader.skip(at)
+    except _BadJsonError as error:
+        where, column = reader.place(error.at)
+        span = Span(file, where + 1, column + 1, where + 1, column + 2)
+        return documents, [diagnose(error.rule, span, error.message)]
+    return documents, []
+
+
+class _BadJsonError(Exception):
+    def __init__(self, at: int, message: str, rule: RuleCode = codes.SYNTAX) -> None:
+        self.at, self.message, self.rule = at, message, rule
+
+
+class _Reader:
+    """A recursive descent whose depth is bounded by MAX_DEPTH."""
+
+    def __init__(self, file: SourceFile) -> None:
+        self.text = file.text
+        self.lines = [0, *(match.end() for match in re.finditer(r"\n", file.text))]
+        self.depth = 0
+
+    def place(self, at: int) -> Place:
+        line = bisect_right(self.lines, at) - 1
+        return line, at - self.lines[line]
+
+    def skip(self, at: int) -> int:
+        match = _SPACE.match(self.text, at)
+        return match.end() if match else at
+
+    def value(self, at: int) -> tuple[Node, int]:
+        """The value that starts at an offset, and the offset after it."""
+        opening = self.text[at : at + 1]
+        if opening == '"':
+            return self.string(at)
+        if opening in ("{", "["):
+            self.depth += 1
+            if self.depth > MAX_DEPTH:
+                raise _BadJsonError(at, f"nested deeper than {MAX_DEPTH} levels", codes.LIMITS)
+            node, end = self.object(at) if opening == "{" else self.array(at)
+            self.depth -= 1
+            return node, end
+        match = _WORD.match(self.text, at)
+        if not match:
+            raise _BadJsonError(at, f"not JSON: expected a value, found {self.found(at)}")
+        return Scalar(match.group(), True, None, self.place(at), self.place(match.end())), match.end()
+
+    def string(self, at: int) -> tuple[Scalar, int]:
+        try:
+            text, end = _scan_string(self.text, at + 1)
+        except json.JSONDecodeError as error:
+            raise _BadJsonError(error.pos, f"not JSON: {error.msg.lower()}") from None
+        # A surrogate without its partner is no character; Go's decoder replaces it, too.
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return Scalar(text, False, None, self.place(at), self.place(end)), end
+
+    def object(self, at: int) -> tuple[Mapping, int]:
+        entries: list[tuple[Scalar, Node]] = []
+        here = self.skip(at + 1)
+        while self.text[here : here + 1] != "}":
+            if entries:
+                here = self.skip(self.expect(",", here))
+            if self.text[here : here + 1] != '"':
+                raise _BadJsonError(here, f"not JSON: expected a key in double quotes, found {self.found(here)}")
+            key, here = self.string(here)
+            here = self.skip(self.expect(":", self.skip(here)))
+            value, here = self.value(here)
+            entries.append((key, value))
+            here = self.skip(here)
+        return Mapping(entries, self.place(at), self.place(here + 1)), here + 1
+
+    def array(self, at: int) -> tuple[Sequence, int]:
+        items: list[Node] = []
+        here = self.skip(at + 1)
+        while self.text[here : here + 1] != "]":
+            if items:
+                here = self.skip(self.expect(",", here))
+            item, here = self.value(here)
+            items.append(item)
+            here = self.skip(here)
+        return Sequence(items, self.place(at), self.place(here + 1)), here + 1
+
+    def expect(self, character: str, at: int) -> int:
+        if self.text[at : at + 1] != character:
+            raise _BadJsonError(at, f"not JSON: expected `{character}`, found {self.found(at)}")
+        return at + 1
+
+    def found(self, at: int) -> str:
+        return f"`{self.text[at]}`" if at < len(self.text) else "the end of the text"

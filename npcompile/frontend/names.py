@@ -1,0 +1,98 @@
+"""The API's rules for names, label keys and values, port names and CIDRs.
+
+Each check returns what is wrong with a text, or None.  Source: k8s.io/apimachinery/pkg/util/validation.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+from npcompile.netset.cidrs import Network
+
+_DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_DNS_SUBDOMAIN = re.compile(rf"{_DNS_LABEL.pattern}(\.{_DNS_LABEL.pattern})*")
+_LABEL_PART = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
+_PORT_NAME = re.compile(r"[-a-z0-9]+")
+_IPV4_CIDR = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3}){3})/([0-9]{1,3})")
+
+
+def dns_label(text: str) -> str | None:
+    """The rule for namespaces (RFC 1123 label)."""
+    if len(text) > 63:
+        return "it must be at most 63 characters long"
+    if not _DNS_LABEL.fullmatch(text):
+        return "it may hold lowercase letters, digits and `-`, and starts and ends with a letter or digit"
+    return None
+
+
+def dns_subdomain(text: str) -> str | None:
+    """The rule for object names (RFC 1123 subdomain)."""
+    if len(text) > 253:
+        return "it must be at most 253 characters long"
+    if not _DNS_SUBDOMAIN.fullmatch(text):
+        return (
+            "it may hold lowercase letters, digits, `-` and `.`, and each part starts and ends with a letter or digit"
+        )
+    return None
+
+
+def label_key(text: str) -> str | None:
+    """The rule for label and annotation keys (a qualified name)."""
+    prefix, slash, name = text.rpartition("/")
+    if slash and "/" in prefix:
+        return "it may have one `/`, after a prefix"
+    if slash and not prefix:
+        return "the prefix before `/` must not be empty"
+    if slash and (wrong := dns_subdomain(prefix)):
+        return f"the prefix before `/` must be a DNS name: {wrong}"
+    if not name:
+        return "the name must not be empty"
+    if len(name) > 63:
+        return "the name must be at most 63 characters long"
+    if not _LABEL_PART.fullmatch(name):
+        return "it may hold letters, digits, `-`, `_` and `.`, and starts and ends with a letter or digit"
+    return None
+
+
+def label_value(text: str) -> str | None:
+    """The rule for label values, which may be empty."""
+    if len(text) > 63:
+        return "a label value must be at most 63 characters long"
+    if text and not _LABEL_PART.fullmatch(text):
+        return "it may hold letters, digits, `-`, `_` and `.`, and starts and ends with a letter or digit"
+    return None
+
+
+def port_name(text: str) -> str | None:
+    """The rule for container port names (RFC 6335)."""
+    if len(text) > 15:
+        return "a port name must be at most 15 characters long"
+    if not _PORT_NAME.fullmatch(text):
+        return "a port name may hold lowercase letters, digits and `-`"
+    if not re.search("[a-z]", text):
+        return "a port name needs a letter"
+    if "--" in text or text.startswith("-") or text.endswith("-"):
+        return "a port name may hold `-` only singly and between other characters"
+    return None
+
+
+def cidr(text: str) -> Network | None:
+    """A CIDR as the API server reads it, host bits cleared; None when it refuses the text.
+
+    Leading zeros of an IPv4 octet are decimal (netutils.ParseCIDRSloppy, which keeps old manifests valid).
+    """
+    if match := _IPV4_CIDR.fullmatch(text):
+        octets = [int(octet) for octet in match.group(1).split(".")]
+        length = int(match.group(2))
+        if max(octets) > 255 or length > 32 or (len(match.group(2)) > 1 and match.group(2)[0] == "0"):
+            return None
+        return IPv4Network((bytes(octets), length), strict=False)
+    address, slash, length_text = text.rpartition("/")
+    if not slash or ":" not in address or "%" in address or not re.fullmatch("0|[1-9][0-9]{0,2}", length_text):
+        return None
+    try:
+        network = ip_network(text, strict=False)
+    except ValueError:
+        return None
+    return network if isinstance(network, IPv6Network) else None
