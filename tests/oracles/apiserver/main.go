@@ -22,9 +22,10 @@ type Question struct {
 	Manifest string `json:"manifest"`
 }
 
-// A Fault is one reason for a refusal.  Type is "unknown field", "duplicate field" (with the key alone as
-// Field where YAML's reader noticed), "wrong type" or "malformed" when the document could not be decoded, "kubectl" when only the client refused it,
-// "ambiguous" when both took it but not for the same, and otherwise one of the API's validation error types ("Invalid value", "Required value", ...).
+// A Fault is one reason for a refusal.  When the document could not be decoded, Type is "unknown field",
+// "duplicate field" (with the key alone as Field if it was YAML's reader that noticed), "wrong type" or
+// "malformed"; it is "kubectl" when only the client refused it, "ambiguous" when both took it but not for
+// the same, and otherwise one of the API's validation error types ("Invalid value", "Required value", ...).
 type Fault struct {
 	Field  string `json:"field"`
 	Type   string `json:"type"`
