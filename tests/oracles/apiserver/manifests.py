@@ -96,9 +96,7 @@ def drop(root: Node, path: Path) -> Node:
 def rename(root: Node, path: Path, key: str) -> Node:
     parent = get(root, path[:-1])
     assert isinstance(parent, Map)
-    return put(
-        root, path[:-1], Map(tuple((key if old == path[-1] else old, value) for old, value in parent.items))
-    )
+    return put(root, path[:-1], Map(tuple((key if old == path[-1] else old, value) for old, value in parent.items)))
 
 
 def repeat(root: Node, path: Path, second: Node) -> Node:
@@ -156,9 +154,7 @@ TYPES = policy({"podSelector": {}, "policyTypes": ["Ingress", "Egress"]})
 SUBJECT = policy(
     {"podSelector": {**WEB, "matchExpressions": [{"key": "tier", "operator": "In", "values": ["a", "b"]}]}}
 )
-PORTS = policy(
-    {"podSelector": {}, "ingress": [{"ports": [{"protocol": "UDP", "port": "80", "endPort": "90"}]}]}
-)
+PORTS = policy({"podSelector": {}, "ingress": [{"ports": [{"protocol": "UDP", "port": "80", "endPort": "90"}]}]})
 PORT = policy({"podSelector": {}, "ingress": [{"ports": [{"port": "80"}]}]})
 PEERS = policy({"podSelector": {}, "ingress": [{"from": [{"podSelector": WEB, "namespaceSelector": WEB}]}]})
 BLOCK = policy(
@@ -171,9 +167,7 @@ EGRESS = policy(
     {
         "podSelector": {},
         "policyTypes": ["Egress"],
-        "egress": [
-            {"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}], "ports": [{"protocol": "TCP", "port": "53"}]}
-        ],
+        "egress": [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}], "ports": [{"protocol": "TCP", "port": "53"}]}],
     }
 )
 
@@ -307,8 +301,7 @@ INFERENCE: Sequence[tuple[str | None, str | None, str | None]] = tuple(
     for types in (None, "[]", "null", "[Ingress]", "[Egress]", "[Ingress, Egress]")
     for ingress in (None, "null", "[]", "[{}]")
     for egress in (None, "null", "[]", "[{}]")
-    if (ingress, egress)
-    in {(None, None), (None, "null"), (None, "[]"), (None, "[{}]"), ("[]", "[]"), ("[{}]", "[{}]")}
+    if (ingress, egress) in {(None, None), (None, "null"), (None, "[]"), (None, "[{}]"), ("[]", "[]"), ("[{}]", "[{}]")}
     or (ingress in {"null", "[{}]"} and egress is None)
 )
 
@@ -546,9 +539,7 @@ Kind: NetworkPolicy ¦ KIND: Pod ¦ apiversion: v1 ¦ ApiVersion: v1 ¦ Metadata
 HEAD = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n  name: sample\n"
 BODY = HEAD + "spec:\n  podSelector: {}\n"
 SECOND = BODY.replace("sample", "second")
-FLOW = (
-    "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: a}, spec: {podSelector: {}}}\n"
-)
+FLOW = "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: a}, spec: {podSelector: {}}}\n"
 JSON = (
     '{"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicy",'
     '"metadata":{"name":"sample"},"spec":{"podSelector":{}}}'
@@ -887,9 +878,7 @@ def named(values: Values) -> Iterator[tuple[str, str]]:
 def scalars() -> Iterator[Case]:
     """How every spelling of a scalar is read, where text is wanted, and where a number or text is."""
     for name, value in named(SCALARS):
-        yield Case(
-            f"scalar as annotation: {name}", text(put(META, path_of("metadata.annotations.note"), value))
-        )
+        yield Case(f"scalar as annotation: {name}", text(put(META, path_of("metadata.annotations.note"), value)))
         yield Case(f"scalar as port: {name}", text(put(PORT, path_of(f"{RULE_PORT}.port"), value)))
     for name, value in named(KEY_SCALARS):
         yield Case(
@@ -902,7 +891,7 @@ VALUE_TABLES: Sequence[tuple[str, Node, str, Values]] = (
     ("port", PORT, f"{RULE_PORT}.port", NUMBERS),
     ("protocol", PORT, f"{RULE_PORT}.protocol", PROTOCOLS),
     ("policyTypes", PLAIN, "spec.policyTypes", TYPES_VALUES),
-    ("cidr", PEERS, f"{FROM}.ipBlock.cidr", CIDRS),
+    ("cidr", put(PEERS, path_of(FROM), Map(())), f"{FROM}.ipBlock.cidr", CIDRS),
     ("label value", SUBJECT, "spec.podSelector.matchLabels.app", LABEL_VALUES),
     ("expression", SUBJECT, "spec.podSelector.matchExpressions.0", EXPRESSIONS),
     ("name", PLAIN, "metadata.name", NAMES),
@@ -914,14 +903,10 @@ VALUE_TABLES: Sequence[tuple[str, Node, str, Values]] = (
 def values() -> Iterator[Case]:
     for title, base, field, table in VALUE_TABLES:
         path = path_of(field)
-        if title == "cidr":
-            base = put(base, path_of(FROM), Map((("ipBlock", Map(())),)))
         for name, value in named(table):
             yield Case(f"{title}: {name}", text(put(base, path, value)))
     for name, key in named(LABEL_KEYS):
-        yield Case(
-            f"label key: {name}", text(put(PLAIN, ("spec", "podSelector", "matchLabels"), Map(((key, "x"),))))
-        )
+        yield Case(f"label key: {name}", text(put(PLAIN, ("spec", "podSelector", "matchLabels"), Map(((key, "x"),)))))
         yield Case(
             f"expression key: {name}",
             text(put(SUBJECT, path_of("spec.podSelector.matchExpressions.0.key"), key)),
@@ -938,9 +923,7 @@ def together() -> Iterator[Case]:
         text(put(drop(PORT, path_of(f"{RULE_PORT}.port")), path_of(f"{RULE_PORT}.endPort"), "81")),
     )
     for cidr, excepted in EXCEPTS:
-        changed = put(
-            put(BLOCK, path_of(f"{FROM}.ipBlock.cidr"), cidr), path_of(f"{FROM}.ipBlock.except"), excepted
-        )
+        changed = put(put(BLOCK, path_of(f"{FROM}.ipBlock.cidr"), cidr), path_of(f"{FROM}.ipBlock.except"), excepted)
         yield Case(f"cidr {cidr} except `{excepted}`", text(changed))
     for types, ingress, egress in INFERENCE:
         changed = PLAIN
