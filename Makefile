@@ -46,15 +46,16 @@ clean: ## Delete everything that was built or installed
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.pip:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "npcompile needs Python 3.11 or newer; set PYTHON=")'
-	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "python3 -m venv failed; on Debian: apt-get install python3-venv" >&2; exit 1; }
-	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'  # the first one that knows dependency groups
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "npcompile needs Python 3.11 or newer; set PYTHON=")'
+	@echo "installing into $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "no venv; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@$(BIN)/pip install --quiet --upgrade 'pip>=25.1'  # the first one that knows dependency groups
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.pip pyproject.toml
-	$(BIN)/pip install --quiet --editable .
+	@$(BIN)/pip install --quiet --editable .
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed pyproject.toml
-	$(BIN)/pip install --quiet --group dev
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@$(BIN)/pip install --quiet --group dev
 	@touch $@
