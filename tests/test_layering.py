@@ -7,6 +7,7 @@ Imports inside functions and under TYPE_CHECKING count: they are dependencies to
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 import textwrap
 import tomllib
@@ -58,6 +59,9 @@ HOMES = {
 IMPORT_NAMES = {"pyyaml": "yaml", "z3-solver": "z3", "pyelftools": "elftools"}
 # Parts of importlib that read data and metadata, and import no module.
 STATIC_IMPORTLIB = {"importlib.resources", "importlib.metadata"}
+
+# Packages that a command imports when it needs them, and not before.
+SLOW = {"jinja2", "lark", "rich", "z3"}
 
 # The one boundary that may catch everything: it reports an internal error and fails closed.
 BOUNDARY = "npcompile.cli"
@@ -216,6 +220,19 @@ def test_no_module_is_too_long_to_read() -> None:
 def test_the_boundary_catches_everything_once_at_most() -> None:
     path = ROOT.joinpath(*BOUNDARY.split("."), "__init__.py")
     assert len(list(catch_all(BOUNDARY, ast.parse(path.read_text(encoding="utf-8"))))) <= 1
+
+
+def test_starting_imports_nothing_slow() -> None:
+    run = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", PACKAGE, "--version"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
+    assert loaded >= {"click", f"{PACKAGE}.cli"}
+    assert loaded.isdisjoint(SLOW)
 
 
 # Each of these is a module that would break one rule, and a word of what must be said about it.
