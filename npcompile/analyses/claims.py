@@ -6,36 +6,33 @@ evidence; so no check can skip the replay.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from npcompile.diagnostics.model import Fix, Note, RuleCode, Scope, Severity
-from npcompile.ir.cluster import Namespace, Pod
+from npcompile.ir.cluster import Namespace
 from npcompile.ir.flow import Flow
 from npcompile.ir.policy import Policy, Rule
+from npcompile.ir.program import Program
+from npcompile.questions import Engine, NotDecided, RuleOf
 from npcompile.source import Span
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowWitness:
-    """A concrete flow, and what is claimed of each of its sides.
+    """A concrete flow, and what is claimed of each of its sides (None: nothing).
 
     `invented` are the namespaces that the flow's pods live in and that the input does not have (symbolic findings).
+    `matched_by`: a rule that matches the flow; `even_without` that very rule, its side's claim is claimed to hold.
     """
 
     flow: Flow
-    egress_allowed: bool
-    ingress_allowed: bool
+    egress_allowed: bool | None = None
+    ingress_allowed: bool | None = None
     invented: tuple[Namespace, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """A pod exists (here or, invented, in principle) and `policy` selects it or does not."""
-
-    policy: Policy
-    pod: Pod
-    selected: bool
-    invented: tuple[Namespace, ...] = ()
+    matched_by: RuleOf | None = None
+    even_without: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +48,7 @@ class Unsatisfiable:
     """z3 showed that no pod whatever can match; there is nothing to replay."""
 
 
-Evidence = FlowWitness | Selection | NothingSelected | Unsatisfiable
+Evidence = FlowWitness | NothingSelected | Unsatisfiable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,3 +74,33 @@ class Undecided:
     rule: RuleCode
     question: str
     span: Span | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What a check looks at: the program, and the engine to ask.
+
+    `scope` tells for whom that engine speaks.  `any_pod` gives the engine that speaks for every pod that could exist;
+    it loads z3, so it is asked only where its answer is worth that.
+    """
+
+    program: Program
+    scope: Scope
+    engine: Engine
+    any_pod: Callable[[], Engine]
+
+
+class Check(Protocol):
+    """A module of `checks`: its docstring is the rule's documentation."""
+
+    RULE: RuleCode
+
+    def check(self, case: Case) -> Iterator[Claim | Undecided]:
+        """Everything that the rule finds, in the order of the engine's answers."""
+        ...
+
+
+def undecided(rule: RuleCode, answer: NotDecided) -> Undecided:
+    """An engine's missing answer, in the name of a rule."""
+    place = answer.rule.span if answer.rule else answer.policy.span
+    return Undecided(rule=rule, question=answer.question, span=place)

@@ -1,0 +1,30 @@
+"""A policy has rules for a direction that its policyTypes leaves out.
+
+Such rules allow nothing and deny nothing; the API server keeps them silently.  Either the direction was forgotten in
+`policyTypes`, and its pods are not isolated although the policy looks as if they were, or the rules are left over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from npcompile.analyses.claims import Case, Claim, Undecided, Unsatisfiable
+from npcompile.diagnostics.model import Kind, RuleCode, Severity
+
+RULE = RuleCode(code="NPC403", slug="inactive-rules", severity=Severity.WARNING, kind=Kind.PROVED)
+
+
+def check(case: Case) -> Iterator[Claim | Undecided]:
+    """One claim a policy and direction with inactive rules."""
+    for policy in case.program.policies:
+        if policy.inactive:
+            first = policy.inactive[0]
+            yield Claim(
+                rule=RULE,
+                message=f"`{policy}` has {first.direction} rules, but `policyTypes` leaves {first.direction} out",
+                span=first.span,
+                label="has no effect",
+                evidence=Unsatisfiable(),
+                scope=case.scope,
+                help=f"add `{first.direction.value.capitalize()}` to `policyTypes`, or remove the rules",
+            )
