@@ -1,0 +1,159 @@
+"""From the lowered structure to the text that `ipset restore` and `iptables-restore --noflush` load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import assert_never
+
+from npcompile.backends.iptables.names import TEMPORARY
+from npcompile.backends.iptables.structure import (
+    Action,
+    Chain,
+    Declared,
+    Goto,
+    InSet,
+    InState,
+    IpSet,
+    Jump,
+    Line,
+    Marked,
+    Match,
+    OfIcmpV6Type,
+    OfProtocol,
+    SetKind,
+    Table,
+    ToItself,
+    ToPorts,
+)
+from npcompile.netset.cidrs import Address, Family, Network
+from npcompile.netset.ports import Protocol
+
+# Classic BPF, as `-m bpf` takes it: the number of instructions, then each as code, jt, jf, k.  The programs load the
+# words of the source address and compare them with those of the destination address: offsets 12 and 16 of the IPv4
+# header (RFC 791), 8 and 24 of the IPv6 header (RFC 8200).
+_SAME_ADDRESS = {
+    Family.V4: "6,32 0 0 12,7 0 0 0,32 0 0 16,29 0 1 0,6 0 0 65535,6 0 0 0",
+    Family.V6: (
+        "18,32 0 0 8,7 0 0 0,32 0 0 24,29 0 13 0,32 0 0 12,7 0 0 0,32 0 0 28,29 0 9 0,"
+        "32 0 0 16,7 0 0 0,32 0 0 32,29 0 5 0,32 0 0 20,7 0 0 0,32 0 0 36,29 0 1 0,6 0 0 65535,6 0 0 0"
+    ),
+}
+
+
+def emit_sets(sets: Iterable[IpSet]) -> bytes:
+    """The text for `ipset restore`, of both families.
+
+    Every set is filled beside itself and swapped in.  Those that say who is filtered come first, widened, and last,
+    exact: so a pod that moves between them, or that takes over an address, is never in none.
+    """
+    ordered = sorted(sets, key=lambda one: one.name)
+    isolating = [one for one in ordered if one.isolates]
+    lines: list[str] = []
+    for one in isolating:
+        lines.append(_create(one.name, one))
+        lines += (f"add {one.name} {member} -exist" for member in _members(one))
+    for one in (*(one for one in ordered if not one.isolates), *isolating):
+        lines += _reload(one)
+    return "".join(f"{line}\n" for line in lines).encode("ascii")
+
+
+def _reload(one: IpSet) -> Iterator[str]:
+    """Replace a set's members in one step.  The flush is for what an interrupted load may have left."""
+    temporary = one.name + TEMPORARY
+    if not one.isolates:
+        yield _create(one.name, one)
+    yield _create(temporary, one)
+    yield f"flush {temporary}"
+    yield from (f"add {temporary} {member}" for member in _members(one))
+    yield f"swap {temporary} {one.name}"
+    yield f"destroy {temporary}"
+
+
+def _create(name: str, one: IpSet) -> str:
+    family = "inet" if one.family is Family.V4 else "inet6"
+    return f"create {name} {one.kind.value} family {family} maxelem {one.maxelem} -exist"
+
+
+def _members(one: IpSet) -> Iterator[str]:
+    return (_member(member) for member in one.members)
+
+
+def _member(member: Address | Network | Declared) -> str:
+    if isinstance(member, Declared):
+        return f"{member.address},{member.protocol}:{member.number}"
+    return str(member)
+
+
+def emit_table(table: Table, mark: int) -> bytes:
+    """The text for `iptables-restore --noflush`, or `ip6tables-restore --noflush`, of one family.
+
+    Naming a chain of ours empties it, whatever it held; chains of others are not named, but for the two hooks.
+    """
+    lines = ["*filter"]
+    lines += (f":{chain.name} - [0:0]" for chain in table.chains)
+    lines += (text for chain in table.chains for text in _chain(chain, table.family, mark))
+    lines += (f"-I {hook.builtin} 1 -j {hook.chain}" for hook in table.hooks)
+    lines.append("COMMIT")
+    return "".join(f"{line}\n" for line in lines).encode("ascii")
+
+
+def _chain(chain: Chain, family: Family, mark: int) -> Iterator[str]:
+    return (f"-A {chain.name} {_line(line, family, mark)}" for line in chain.lines)
+
+
+def _line(line: Line, family: Family, mark: int) -> str:
+    words = [_match(match, family, mark) for match in line.matches]
+    if line.rule is not None:
+        words.append(f'-m comment --comment "{line.rule}"')
+    words.append(_action(line.action, mark))
+    return " ".join(words)
+
+
+def _match(match: Match, family: Family, mark: int) -> str:
+    match match:
+        case InSet():
+            sides = f"{match.side.value},{match.side.value}" if match.kind is SetKind.PORTS else match.side.value
+            return f"-m set --match-set {match.name} {sides}"
+        case OfProtocol():
+            return f"-p {_protocol(match.protocol, family)}"
+        case ToPorts():
+            return _ports(match)
+        case InState():
+            return f"-m conntrack --ctstate {match.state.value}"
+        case OfIcmpV6Type():
+            return f"-p ipv6-icmp -m icmp6 --icmpv6-type {match.number}"
+        case ToItself():
+            return f'-m bpf --bytecode "{_SAME_ADDRESS[family]}"'
+        case Marked():
+            return f"-m mark --mark {mark:#x}/{mark:#x}"
+        case _:
+            assert_never(match)
+
+
+def _protocol(protocol: Protocol, family: Family) -> str:
+    if protocol is Protocol.ICMP and family is Family.V6:
+        return "ipv6-icmp"
+    return str(protocol)
+
+
+def _ports(match: ToPorts) -> str:
+    spans = [str(first) if first == last else f"{first}:{last}" for first, last in match.ranges]
+    if len(spans) == 1:
+        return f"-p {match.protocol} -m {match.protocol} --dport {spans[0]}"
+    return f"-p {match.protocol} -m multiport --dports {','.join(spans)}"
+
+
+def _action(action: Action | Jump | Goto, mark: int) -> str:
+    match action:
+        case Jump():
+            return f"-j {action.chain}"
+        case Goto():
+            return f"-g {action.chain}"
+        case Action.MARK:
+            return f"-j MARK --set-xmark {mark:#x}/{mark:#x}"
+        case Action.CLEAR:
+            return f"-j MARK --set-xmark 0x0/{mark:#x}"
+        case Action.RETURN | Action.DROP | Action.ACCEPT:
+            return f"-j {action.value}"
+        case _:
+            assert_never(action)

@@ -1,0 +1,139 @@
+"""Who is in which set: the pods that selectors, profiles and port names mean.
+
+Pods of a namespace that agree on every label key that some selector mentions are one group, and selectors are held
+against groups.  Pods on their node's network are in none.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import assert_never
+
+from npcompile.ir.cluster import Namespace, Pod
+from npcompile.ir.labels import Labels, Operator, Requirement, Selector
+from npcompile.ir.policy import Direction, PodPeer, Policy
+from npcompile.ir.program import Program
+from npcompile.netset.cidrs import Address, Family, at, point
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Pods of one namespace that no selector of the program tells apart; `labels` are those that selectors mention."""
+
+    labels: Labels
+    pods: tuple[Pod, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """The pods that exactly these policies isolate in a direction.  `policies` is sorted and never empty."""
+
+    direction: Direction
+    policies: tuple[Policy, ...]
+    pods: tuple[Pod, ...]
+
+    @property
+    def key(self) -> tuple[tuple[str, str], ...]:
+        """The keys of its policies: what tells it from the other profiles of the direction."""
+        return tuple(policy.key for policy in self.policies)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """The pods that policies can select, in groups by namespace, and the namespaces."""
+
+    namespaces: Mapping[str, Namespace]
+    groups: Mapping[str, tuple[Group, ...]]
+
+    @property
+    def pods(self) -> Iterator[Pod]:
+        """All of them."""
+        return (pod for groups in self.groups.values() for group in groups for pod in group.pods)
+
+    def in_namespace(self, namespace: str) -> Iterator[Pod]:
+        """The pods of a namespace."""
+        return (pod for group in self.groups.get(namespace, ()) for pod in group.pods)
+
+    def selected(self, peer: PodPeer, home: str) -> Iterator[Pod]:
+        """The pods that a peer means in a policy of the namespace `home`."""
+        for name, groups in self.groups.items():
+            wanted = peer.namespaces
+            if name == home if wanted is None else matches(wanted, self.namespaces[name].labels):
+                yield from (pod for group in groups if matches(peer.pods, group.labels) for pod in group.pods)
+
+
+def take_inventory(program: Program) -> Inventory:
+    """Group the program's pods."""
+    keys = sorted(_pod_label_keys(program.policies))
+    grouped: dict[str, dict[tuple[str | None, ...], list[Pod]]] = defaultdict(lambda: defaultdict(list))
+    for pod in sorted(program.cluster.pods, key=lambda pod: pod.key):
+        if not pod.host_network:
+            grouped[pod.namespace][tuple(pod.labels.get(key) for key in keys)].append(pod)
+    groups = {
+        namespace: tuple(
+            Group(
+                labels={key: value for key, value in zip(keys, values, strict=True) if value is not None},
+                pods=tuple(pods),
+            )
+            for values, pods in by_labels.items()
+        )
+        for namespace, by_labels in sorted(grouped.items())
+    }
+    return Inventory(namespaces=program.cluster.namespaces, groups=groups)
+
+
+def profiles(policies: Iterable[Policy], inventory: Inventory, direction: Direction) -> tuple[Profile, ...]:
+    """The profiles that the pods have in a direction, pods without an address included, sorted by key."""
+    by_namespace: dict[str, list[Policy]] = defaultdict(list)
+    for policy in sorted(policies, key=lambda policy: policy.key):
+        if direction in policy.directions:
+            by_namespace[policy.namespace].append(policy)
+    found: dict[tuple[tuple[str, str], ...], tuple[tuple[Policy, ...], list[Pod]]] = {}
+    for namespace, groups in inventory.groups.items():
+        for group in groups:
+            isolating = tuple(p for p in by_namespace[namespace] if matches(p.subjects, group.labels))
+            if isolating:
+                found.setdefault(tuple(p.key for p in isolating), (isolating, []))[1].extend(group.pods)
+    return tuple(
+        Profile(direction=direction, policies=isolating, pods=tuple(pods))
+        for _, (isolating, pods) in sorted(found.items(), key=lambda item: item[0])
+    )
+
+
+def address_of(pod: Pod, family: Family) -> Address | None:
+    """A pod's address of a family: the bare number, without the scope that Python keeps with an IPv6 address."""
+    return next((at(point(address)) for address in pod.addresses if address.version == family.value), None)
+
+
+def matches(selector: Selector, labels: Labels) -> bool:
+    """Whether all requirements of a selector hold."""
+    return all(_holds(requirement, labels.get(requirement.key)) for requirement in selector.requirements)
+
+
+def _holds(requirement: Requirement, value: str | None) -> bool:
+    """`value` None: the key is absent, which NotIn and DoesNotExist match."""
+    match requirement.operator:
+        case Operator.IN:
+            return value is not None and value in requirement.values
+        case Operator.NOT_IN:
+            return value is None or value not in requirement.values
+        case Operator.EXISTS:
+            return value is not None
+        case Operator.DOES_NOT_EXIST:
+            return value is None
+        case _:
+            assert_never(requirement.operator)
+
+
+def _pod_label_keys(policies: Iterable[Policy]) -> set[str]:
+    """Every key that a selector of pods mentions."""
+    keys: set[str] = set()
+    for policy in policies:
+        keys.update(requirement.key for requirement in policy.subjects.requirements)
+        for rule in policy.rules:
+            for peer in rule.match.peers:
+                if isinstance(peer, PodPeer):
+                    keys.update(requirement.key for requirement in peer.pods.requirements)
+    return keys
