@@ -1,0 +1,40 @@
+"""What is assumed of every pod and namespace that could exist.
+
+Everything else about them is free.  A finding of the symbolic engine holds under `ASSUMPTIONS`, which it should print.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import z3
+
+from npcompile.netset.ports import Protocol
+from npcompile.symbolic.encode import Encoding
+from npcompile.symbolic.vocabulary import Vocabulary
+
+ASSUMPTIONS = (
+    "a namespace of the input has exactly the labels that the input gives it",
+    "any other namespace may exist, with any labels; the label `kubernetes.io/metadata.name` is always its name",
+    "a pod may have any labels, declare any numbers under any port name, and have any address or none yet",
+    "the two ends of a flow are different; a pod on its node's network is an address, and a pod's own node is left out",
+)
+
+
+def possible(encoding: Encoding, vocabulary: Vocabulary) -> Iterator[z3.BoolRef]:
+    """What holds of every flow that could exist.  Satisfiable for every program."""
+    flow = encoding.flow
+    src, dst = flow.src, flow.dst
+    icmp = encoding.carried_by(Protocol.ICMP)
+    yield (flow.port == 0) == icmp
+    for end in (src, dst):
+        yield z3.Or(end.is_pod, end.has_address)
+        if vocabulary.possible != vocabulary.names.every:
+            yield encoding.in_names(end, vocabulary.possible)
+    same_family = src.is_v6 == dst.is_v6
+    differ = z3.If(src.is_v6, src.v6 != dst.v6, src.v4 != dst.v4)
+    yield z3.Implies(z3.And(src.has_address, dst.has_address), z3.And(same_family, differ))
+    mentioned = vocabulary.names.every - vocabulary.listed - {vocabulary.names.other}
+    if mentioned and vocabulary.namespace_labels.domains:
+        same = z3.And(src.namespace == dst.namespace, encoding.in_names(src, mentioned))
+        yield z3.Implies(same, src.namespace_labels == dst.namespace_labels)

@@ -1,0 +1,103 @@
+"""Asking z3: one question at a time, with bounded work, and an unknown that cannot be overlooked.
+
+Work is bounded by z3's resource counter and not by time, so outcomes do not depend on the machine.  The canonical
+choices (`first`, `least`) are minima over all models, so they do not depend on which model the solver finds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import z3
+
+from npcompile.diagnostics.errors import InternalError
+
+
+class OutOfEffortError(Exception):
+    """z3 gave up within the bound.  Whoever asks must report that the question is not decided."""
+
+
+class Query:
+    """A set of constraints, and questions about the flows that satisfy them."""
+
+    def __init__(self, constraints: Iterable[z3.BoolRef], *, ctx: z3.Context, effort: int, seed: int) -> None:
+        self._solver = z3.SolverFor("QF_FD", ctx=ctx)
+        self._solver.set("rlimit", effort)
+        self._solver.set("random_seed", seed)
+        self._model: z3.ModelRef | None = None
+        self._ctx = ctx
+        self.add(*constraints)
+
+    def add(self, *constraints: z3.BoolRef) -> None:
+        """Add constraints for good, or until the end of the scope."""
+        self._solver.add(*constraints)
+
+    def satisfiable(self, *constraints: z3.BoolRef, switches: Iterable[z3.BoolRef] = ()) -> bool:
+        """Whether some flow satisfies everything, these further constraints and switched ones included.
+
+        Raises `OutOfEffortError` when that is not found out.
+        """
+        with self.scope():
+            self.add(*constraints)
+            outcome = self._solver.check(*switches)
+            if outcome == z3.sat:
+                self._model = self._solver.model()
+        if outcome == z3.unknown:
+            raise OutOfEffortError(self._solver.reason_unknown())
+        return bool(outcome == z3.sat)
+
+    def switches(self, constraints: Iterable[z3.BoolRef]) -> list[z3.BoolRef]:
+        """Add constraints that only hold where their switch is given to `satisfiable`."""
+        made = []
+        for number, constraint in enumerate(constraints):
+            switch = z3.Bool(f"switch {number}", self._ctx)
+            self.add(z3.Implies(switch, constraint))
+            made.append(switch)
+        return made
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """Constraints that are added within are dropped at the end."""
+        self._solver.push()
+        try:
+            yield
+        finally:
+            self._solver.pop()
+
+    def holds(self, term: z3.BoolRef) -> bool:
+        """Whether a term is true of the flow that was found last; False where that flow leaves it open."""
+        assert self._model is not None, "ask for a flow first"
+        return bool(z3.is_true(self._model.eval(term, model_completion=True)))
+
+    def first(self, options: Sequence[z3.BoolRef]) -> int:
+        """Choose the first option that some flow satisfies, and add it.  Some option must be satisfiable."""
+        best = self._first_true(options)
+        while best > 0:
+            if not self.satisfiable(z3.Or(*options[:best], self._ctx)):
+                break
+            best = self._first_true(options[:best])
+        if best == len(options):
+            raise InternalError("a witness cannot be completed: the options left out a case")
+        self.add(options[best])
+        return best
+
+    def least(self, number: z3.BitVecRef) -> int:
+        """Choose the least value that a number can have, and add that it has it."""
+        width = number.size()
+        value = self._value(number)
+        for bit in reversed(range(width)):
+            if not value >> bit & 1:
+                continue
+            goal = value >> bit ^ 1
+            if self.satisfiable(z3.Extract(width - 1, bit, number) == goal):
+                value = self._value(number)
+        self.add(number == value)
+        return value
+
+    def _value(self, number: z3.BitVecRef) -> int:
+        assert self._model is not None, "ask for a flow first"
+        return int(self._model.eval(number, model_completion=True).as_long())
+
+    def _first_true(self, options: Sequence[z3.BoolRef]) -> int:
+        return next((index for index, option in enumerate(options) if self.holds(option)), len(options))
