@@ -10,6 +10,8 @@ from npcompile.ir.cluster import Pod
 from npcompile.ir.policy import Policy, Rule
 from npcompile.ir.program import Program
 
+DEFAULT_MARK = 0x0100_0000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -21,7 +23,7 @@ class Options:
 
     node: str | None = None
     accept: bool = False
-    mark: int = 0x0100_0000
+    mark: int = DEFAULT_MARK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +39,8 @@ class RuleOrigin:
 class Artifact:
     """What a target makes of a program.
 
-    `files`: by name, the bytes to load.  `rules`: what the ids in them mean, sorted by id.  `unbound`: endpoints without
-    an address, which the artifact names nowhere although its rules are complete.  `load`: the commands that load the
+    `files`: by name, the bytes to load.  `rules`: what the ids in them mean, sorted by id.  `unbound`: endpoints
+    without an address, which the artifact names nowhere although its rules are complete.  `load`: the commands that load the
     files, in order.
     """
 
@@ -53,7 +55,10 @@ class Artifact:
 class Target(Protocol):
     """A kind of artifact.  `emit` is a pure function: same program and options, same bytes."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The word for it on the command line."""
+        ...
 
     def emit(self, program: Program, options: Options) -> Artifact:
         """Lower a program; raises InputError when the target cannot express it."""

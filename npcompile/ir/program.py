@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from npcompile.ir.cluster import Cluster
+from npcompile.ir.flow import Flow
 from npcompile.ir.policy import Policy
 
 
@@ -14,3 +16,17 @@ class Program:
 
     policies: tuple[Policy, ...]
     cluster: Cluster
+
+
+class PolicyIndex:
+    """Policies by namespace, so that judging one flow does not walk over those of a whole cluster."""
+
+    def __init__(self, policies: Iterable[Policy]) -> None:
+        self._by_namespace: dict[str, list[Policy]] = {}
+        for policy in policies:
+            self._by_namespace.setdefault(policy.namespace, []).append(policy)
+
+    def judging(self, flow: Flow) -> list[Policy]:
+        """The policies of both ends' namespaces: no other can decide the flow."""
+        namespaces = {end.pod.namespace for end in (flow.src, flow.dst) if end.pod is not None}
+        return [policy for namespace in sorted(namespaces) for policy in self._by_namespace.get(namespace, ())]

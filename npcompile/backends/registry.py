@@ -1,0 +1,10 @@
+"""The targets, by the names of `--target`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from npcompile.backends.iptables import IptablesTarget
+from npcompile.backends.target import Target
+
+TARGETS: Mapping[str, Target] = {target.name: target for target in (IptablesTarget(),)}

@@ -1,0 +1,62 @@
+"""The command group, and the one place where exceptions become exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from npcompile import __version__
+from npcompile.cli.output import fail
+from npcompile.diagnostics.errors import InputError, InternalError
+from npcompile.driver.exit_codes import Exit
+
+_COMMANDS = ("check", "emit", "trace", "rule")
+
+
+class _LazyGroup(click.Group):
+    """Finds a command in the module of its name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command = importlib.import_module(f"npcompile.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="npcompile %(version)s")
+def app() -> None:
+    """Compile Kubernetes NetworkPolicy to kernel packet filters, and find what is wrong with it.
+
+    Exit codes: 0 clean, 1 findings, 2 bad usage or input, 3 undecided.
+    """
+
+
+def run(arguments: Sequence[str] | None = None) -> None:
+    """Run a command line, and exit."""
+    try:
+        code = app.main(args=None if arguments is None else list(arguments), standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = Exit.BAD_INPUT
+    except click.exceptions.Abort:
+        click.echo("interrupted", err=True)
+        code = 130
+    except InputError as error:
+        code = fail(error.diagnostics)
+    except InternalError as error:
+        click.echo(f"npcompile: internal error: {error}", err=True)
+        code = Exit.BAD_INPUT
+    except BrokenPipeError:
+        # The reader of our output went away; keep the interpreter from complaining about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = Exit.CLEAN
+    sys.exit(int(code or 0))

@@ -1,0 +1,54 @@
+"""`npcompile emit`."""
+
+from __future__ import annotations
+
+import click
+
+from npcompile.backends.registry import TARGETS
+from npcompile.backends.target import DEFAULT_MARK, Options
+from npcompile.cli.output import show
+from npcompile.driver.emit import NOT_ATTEMPTED, run_emit
+
+
+class _Mark(click.ParamType[int]):
+    """A number in any of Python's notations."""
+
+    name = "number"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return value if isinstance(value, int) else int(str(value), 0)
+        except ValueError:
+            self.fail(f"`{value}` is no number", param, ctx)
+
+
+@click.command("emit", short_help="Compile the policies to kernel packet filters.")
+@click.argument("paths", nargs=-1)
+@click.option("-f", "--file", "files", multiple=True, metavar="PATH", help="Another path; may be repeated.")
+@click.option("--target", type=click.Choice(list(TARGETS)), required=True)
+@click.option("-o", "--output", required=True, metavar="DIR", help="Where the artifact goes; an older one is replaced.")
+@click.option("--bindings", metavar="FILE", help="Addresses of endpoints without one, `ns/pod=address` a line.")
+@click.option("--node", metavar="NAME", help="What that node needs only.")
+@click.option("--accept", is_flag=True, help="Accept what is allowed, rather than leave it to the rules after ours.")
+@click.option("--mark", type=_Mark(), default=hex(DEFAULT_MARK), show_default=True, help="The packet mark's bit.")
+def command(
+    *,
+    paths: tuple[str, ...],
+    files: tuple[str, ...],
+    target: str,
+    output: str,
+    bindings: str | None,
+    node: str | None,
+    accept: bool,
+    mark: int,
+) -> int:
+    """Compile the policies in PATHS: files, directories, or `-` for standard input (default: the current directory)."""
+    options = Options(node=node, accept=accept, mark=mark)
+    emitted = run_emit((*paths, *files) or (".",), target, output, options, bindings)
+    show(emitted.diagnostics, "concise")
+    artifact = emitted.artifact
+    amounts = ", ".join(f"{number} {name}" for name, number in artifact.summary.items())
+    click.echo(f"wrote {emitted.directory}: {amounts}; proof: {NOT_ATTEMPTED}", err=True)
+    for line in artifact.load:
+        click.echo(f"  {line}", err=True)
+    return 0

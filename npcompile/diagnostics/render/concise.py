@@ -1,0 +1,20 @@
+"""One line a diagnostic: `file:line:column: severity[CODE] slug: message`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from npcompile.diagnostics.model import Diagnostic
+
+
+def headline(diagnostic: Diagnostic) -> str:
+    """The line that every text format starts with."""
+    span = diagnostic.span
+    place = f"{span.file.path}:{span.line}:{span.column}: " if span else ""
+    rule = diagnostic.rule
+    return f"{place}{diagnostic.severity}[{rule.code}] {rule.slug}: {diagnostic.message}"
+
+
+def render_concise(diagnostics: Sequence[Diagnostic], summary: Mapping[str, object]) -> str:
+    """All diagnostics, a line each."""
+    return "".join(f"{headline(one)}\n" for one in diagnostics)

@@ -1,0 +1,54 @@
+"""The machine formats, a contract: version 1 of `json`, and `jsonl`, one diagnostic a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from npcompile.diagnostics.model import Diagnostic, Note
+from npcompile.source import Span
+
+VERSION = 1
+
+
+def render_json(diagnostics: Sequence[Diagnostic], summary: Mapping[str, object]) -> str:
+    """One object with every diagnostic and the summary."""
+    document = {"version": VERSION, "diagnostics": [as_dict(one) for one in diagnostics], "summary": dict(summary)}
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def render_jsonl(diagnostics: Sequence[Diagnostic], summary: Mapping[str, object]) -> str:
+    """One diagnostic a line."""
+    return "".join(json.dumps(as_dict(one), ensure_ascii=False) + "\n" for one in diagnostics)
+
+
+def as_dict(diagnostic: Diagnostic) -> dict[str, object]:
+    """A diagnostic's fields; every key is always there."""
+    return {
+        "code": diagnostic.rule.code,
+        "slug": diagnostic.rule.slug,
+        "severity": str(diagnostic.severity),
+        "kind": str(diagnostic.rule.kind),
+        "message": diagnostic.message,
+        **_place(diagnostic.span),
+        "scope": str(diagnostic.scope) if diagnostic.scope else None,
+        "witness": dict(diagnostic.witness.details) if diagnostic.witness else None,
+        "notes": [_note(note) for note in diagnostic.notes],
+        "help": diagnostic.help or None,
+    }
+
+
+def _place(span: Span | None) -> dict[str, object]:
+    if span is None:
+        return dict.fromkeys(("file", "line", "column", "end_line", "end_column"))
+    return {
+        "file": span.file.path,
+        "line": span.line,
+        "column": span.column,
+        "end_line": span.end_line,
+        "end_column": span.end_column,
+    }
+
+
+def _note(note: Note) -> dict[str, object]:
+    return {"text": note.text, **_place(note.span)}

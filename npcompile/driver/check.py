@@ -1,0 +1,141 @@
+"""`npcompile check`: every rule over every program."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+from npcompile.analyses.checks.registry import CHECKS
+from npcompile.analyses.claims import Case, Claim, Undecided
+from npcompile.diagnostics.errors import InputError
+from npcompile.diagnostics.model import Diagnostic, Kind, RuleCode, Scope, Severity, diagnose
+from npcompile.driver.config import ProgramPaths
+from npcompile.driver.exit_codes import Exit, worst
+from npcompile.driver.inputs import read_sources
+from npcompile.driver.replay import Replayer
+from npcompile.frontend import load
+from npcompile.ir.program import Program
+from npcompile.questions import Engine
+
+UNDECIDED = RuleCode(code="NPC901", slug="undecided", severity=Severity.ERROR, kind=Kind.PROVED)
+"""A question was not answered within the effort.  Nothing is known about it: try again with a larger `--effort`."""
+
+DEFAULT_EFFORT = 2_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckOptions:
+    """What the user chose.  `fail_on` None: findings never fail."""
+
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    fail_on: Severity | None = Severity.WARNING
+    effort: int = DEFAULT_EFFORT
+    symbolic: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Everything that `check` found, in output order."""
+
+    diagnostics: tuple[Diagnostic, ...]
+    exit_code: Exit
+    policies: int
+    pods: int
+    seconds: float
+
+
+def run_check(programs: Sequence[ProgramPaths], options: CheckOptions) -> Report:
+    """Check each program; what is wrong with one does not keep the others from being checked."""
+    started = time.perf_counter()
+    diagnostics: list[Diagnostic] = []
+    exits: list[Exit] = []
+    policies = pods = 0
+    for paths in programs:
+        try:
+            loaded = load(read_sources(paths.paths, paths.exclude))
+        except InputError as error:
+            diagnostics += error.diagnostics
+            exits.append(Exit.BAD_INPUT)
+            continue
+        policies += len(loaded.program.policies)
+        pods += len(loaded.program.cluster.pods)
+        diagnostics += [one for one in loaded.diagnostics if _wanted(one.rule, options)]
+        diagnostics += check_program(loaded.program, options)
+    exits += [_exit_of(one, options) for one in diagnostics]
+    return Report(
+        diagnostics=tuple(sorted(diagnostics, key=lambda one: one.order)),
+        exit_code=worst(exits),
+        policies=policies,
+        pods=pods,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def check_program(program: Program, options: CheckOptions) -> Iterator[Diagnostic]:
+    """Every confirmed finding about one program."""
+    any_pod = _symbolic_engine(program, options.effort)
+    symbolic = options.symbolic or not program.cluster.pods
+    case = Case(
+        program=program,
+        scope=Scope.ANY_POD if symbolic else Scope.INVENTORY,
+        engine=any_pod() if symbolic else _relation_engine(program),
+        any_pod=any_pod,
+    )
+    replayer = Replayer(program)
+    for check in CHECKS:
+        if not _wanted(check.RULE, options):
+            continue
+        for said in check.check(case):
+            match said:
+                case Claim():
+                    yield replayer.confirm(said)
+                case Undecided():
+                    question = f"undecided ({said.rule.code}): {said.question}"
+                    yield diagnose(UNDECIDED, said.span, question, help="try again with a larger `--effort`")
+
+
+def _relation_engine(program: Program) -> Engine:
+    from npcompile.relation.engine import RelationEngine
+
+    return RelationEngine(program)
+
+
+def _symbolic_engine(program: Program, effort: int) -> Callable[[], Engine]:
+    @cache
+    def engine() -> Engine:
+        # Loading z3 takes longer than checking a small program without it.
+        from npcompile.symbolic.engine import SymbolicEngine
+
+        return SymbolicEngine(program, effort)
+
+    return engine
+
+
+def _wanted(rule: RuleCode, options: CheckOptions) -> bool:
+    """Selected by code prefix or slug; errors of the input cannot be ignored."""
+    if rule.severity is Severity.ERROR and rule.kind is Kind.INPUT:
+        return True
+    names = (rule.code, rule.slug)
+    chosen = not options.select or any(_names(word, names) for word in options.select)
+    return chosen and not any(_names(word, names) for word in options.ignore)
+
+
+def _names(word: str, names: tuple[str, str]) -> bool:
+    code, slug = names
+    return code.startswith(word.upper()) or slug == word
+
+
+def _exit_of(diagnostic: Diagnostic, options: CheckOptions) -> Exit:
+    if diagnostic.rule is UNDECIDED:
+        return Exit.UNDECIDED
+    if options.fail_on is not None and diagnostic.severity >= options.fail_on:
+        return Exit.FINDINGS
+    return Exit.CLEAN
+
+
+def with_effort(options: CheckOptions, effort: int | None) -> CheckOptions:
+    """The options with another effort, if one is given."""
+    return options if effort is None else replace(options, effort=effort)

@@ -1,0 +1,128 @@
+"""`npcompile emit`: a program to a directory that holds an artifact and its manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from npcompile import __version__
+from npcompile.backends.registry import TARGETS
+from npcompile.backends.target import Artifact, Options, RuleOrigin
+from npcompile.diagnostics.errors import InputError
+from npcompile.diagnostics.model import Diagnostic, RuleCode, Severity, diagnose
+from npcompile.driver.bindings import bind
+from npcompile.driver.inputs import read_sources
+from npcompile.frontend import load
+from npcompile.source import SourceFile
+
+MANIFEST = "manifest.json"
+NOT_ATTEMPTED = "NOT_ATTEMPTED"
+
+UNBOUND = RuleCode(code="NPC702", slug="unbound", severity=Severity.INFO)
+"""An endpoint has no address yet, so the artifact cannot name it: its rules are complete, and nothing enforces them for
+it.  Bind it with `--bindings FILE`, one `ns/pod=address[,ifname]` a line, or emit again when it runs."""
+
+OUTPUT = RuleCode(code="NPC708", slug="output", severity=Severity.ERROR)
+"""The output directory cannot be written, or holds something that npcompile did not write."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Emitted:
+    """What was written, and what there is to say about it."""
+
+    artifact: Artifact
+    directory: Path
+    diagnostics: tuple[Diagnostic, ...]
+
+
+def run_emit(
+    paths: Sequence[str], target: str, output: str, options: Options, bindings: str | None = None
+) -> Emitted:  # fmt: skip
+    """Compile and write; raises InputError, and then has written nothing."""
+    sources = read_sources(paths)
+    loaded = load(sources)
+    program = bind(loaded.program, bindings) if bindings is not None else loaded.program
+    artifact = TARGETS[target].emit(program, options)
+    unbound = [
+        diagnose(UNBOUND, pod.span, f"`{pod}` has no address yet: nothing is enforced for it",
+                 help="bind it with `--bindings FILE`, or emit again when it runs")
+        for pod in artifact.unbound
+    ]  # fmt: skip
+    directory = Path(output)
+    _write(directory, {**artifact.files, MANIFEST: _manifest(artifact, sources)})
+    return Emitted(artifact=artifact, directory=directory, diagnostics=(*loaded.diagnostics, *unbound))
+
+
+def _manifest(artifact: Artifact, sources: Iterable[SourceFile]) -> bytes:
+    document = {
+        "version": 1,
+        "npcompile": __version__,
+        "target": artifact.target,
+        # Until the artifact is read back and compared with the policies, nothing is proved of it.
+        "outcome": NOT_ATTEMPTED,
+        "files": {name: _digest(data) for name, data in sorted(artifact.files.items())},
+        "inputs": {source.path: _digest(source.text.encode()) for source in sources},
+        "load": list(artifact.load),
+        "rules": {origin.id: _origin(origin) for origin in artifact.rules},
+        "unbound": [str(pod) for pod in artifact.unbound],
+        "summary": dict(sorted(artifact.summary.items())),
+    }
+    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def _origin(origin: RuleOrigin) -> dict[str, object]:
+    span = origin.rule.span or origin.policy.span
+    return {
+        "policy": str(origin.policy),
+        "direction": str(origin.rule.direction),
+        "rule": origin.rule.index,
+        "file": span.file.path if span else None,
+        "line": span.line if span else None,
+    }
+
+
+def _write(directory: Path, files: dict[str, bytes]) -> None:
+    """All files or none: they are written beside the directory, which is then exchanged for the new one."""
+    try:
+        if directory.exists() and not _is_ours(directory):
+            message = f"`{directory}` is not empty and holds no npcompile artifact"
+            raise InputError([diagnose(OUTPUT, None, message, help="name another directory, or remove it")])
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+        try:
+            fresh.chmod(0o755)
+            for name, data in files.items():
+                (fresh / name).write_bytes(data)
+            _exchange(fresh, directory)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+    except OSError as error:
+        message = f"cannot write `{directory}`: {(error.strerror or 'unknown error').lower()}"
+        raise InputError([diagnose(OUTPUT, None, message)]) from None
+
+
+def _is_ours(directory: Path) -> bool:
+    return directory.is_dir() and ((directory / MANIFEST).is_file() or not any(directory.iterdir()))
+
+
+def _exchange(fresh: Path, directory: Path) -> None:
+    if not directory.exists():
+        fresh.rename(directory)
+        return
+    old = fresh.with_name(fresh.name + ".old")
+    directory.rename(old)
+    try:
+        fresh.rename(directory)
+    except OSError:
+        old.rename(directory)
+        raise
+    shutil.rmtree(old)

@@ -1,0 +1,137 @@
+"""From a check's claim to a diagnostic, through the reference evaluator.
+
+Nothing that a check says reaches the user before `semantics` has confirmed its evidence; a claim that does not replay
+is an internal error, because then one of two descriptions of the meaning is wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import assert_never
+
+from npcompile import semantics
+from npcompile.analyses.claims import Claim, FlowWitness, NothingSelected, Unsatisfiable
+from npcompile.diagnostics.errors import InternalError
+from npcompile.diagnostics.model import Diagnostic, WitnessText
+from npcompile.ir.cluster import Cluster
+from npcompile.ir.flow import Endpoint, Flow
+from npcompile.ir.policy import BlockPeer, Direction, Policy, Rule
+from npcompile.ir.printer import endpoint_text
+from npcompile.ir.program import PolicyIndex, Program
+from npcompile.questions import RuleOf
+
+
+class Replayer:
+    """Confirms the claims about one program."""
+
+    def __init__(self, program: Program) -> None:
+        self._cluster = program.cluster
+        self._policies = PolicyIndex(program.policies)
+
+    def confirm(self, claim: Claim) -> Diagnostic:
+        """The claim as a diagnostic; raises InternalError when its evidence does not hold."""
+        witness = None
+        match claim.evidence:
+            case FlowWitness() as evidence:
+                witness = self._flow(claim, evidence)
+            case NothingSelected(policy=policy, rule=rule):
+                self._nothing(claim, policy, rule)
+            case Unsatisfiable():
+                pass
+            case _:
+                assert_never(claim.evidence)
+        return Diagnostic(
+            rule=claim.rule,
+            severity=claim.rule.severity if claim.severity is None else claim.severity,
+            message=claim.message,
+            span=claim.span,
+            label=claim.label,
+            notes=claim.notes,
+            help=claim.help,
+            scope=claim.scope,
+            witness=witness,
+            fix=claim.fix,
+        )
+
+    def _flow(self, claim: Claim, evidence: FlowWitness) -> WitnessText:
+        flow = evidence.flow
+        cluster = self._cluster
+        if evidence.invented:
+            known = {**cluster.namespaces, **{one.name: one for one in evidence.invented}}
+            cluster = replace(cluster, namespaces=known)
+        policies = self._policies.judging(flow)
+        decision = semantics.decide(policies, cluster, flow)
+        if not _agrees(decision, evidence):
+            raise _contradiction(claim)
+        if evidence.matched_by is not None:
+            _confirm_rule(claim, policies, cluster, evidence, evidence.matched_by)
+        return witness_text(flow, decision)
+
+    def _nothing(self, claim: Claim, policy: Policy, rule: Rule | None) -> None:
+        """No pod is a subject or, with a rule, a peer; one that has `ports`, too, may lack only those."""
+        pods = self._cluster.pods
+        if rule is None:
+            if any(semantics.selects(policy, pod) for pod in pods):
+                raise _contradiction(claim)
+            return
+        ends = [Endpoint(pod=pod, address=address) for pod in pods for address in pod.addresses or (None,)]
+        for item in rule.match.peers:
+            peers = (end for end in ends if semantics.peer_matches(self._cluster, policy, item, end))
+            if not rule.match.ports and (isinstance(item, BlockPeer) or next(peers, None) is not None):
+                raise _contradiction(claim)
+
+
+def _agrees(decision: semantics.Decision, evidence: FlowWitness) -> bool:
+    return all(
+        claimed is None or claimed == side.allowed
+        for claimed, side in ((evidence.egress_allowed, decision.egress), (evidence.ingress_allowed, decision.ingress))
+    )
+
+
+def _confirm_rule(claim: Claim, policies: list[Policy], cluster: Cluster, evidence: FlowWitness, rule: RuleOf) -> None:
+    """The rule matches the flow; and, where claimed, nothing changes when the policy loses it."""
+    flow = evidence.flow
+    ends = (flow.src, flow.dst) if rule.rule.direction is Direction.EGRESS else (flow.dst, flow.src)
+    subject, peer = ends
+    if subject.pod is None or not semantics.selects(rule.policy, subject.pod):
+        raise _contradiction(claim)
+    if not semantics.rule_matches(cluster, rule.policy, rule.rule, peer, flow):
+        raise _contradiction(claim)
+    if evidence.even_without:
+        rest = tuple(one for one in rule.policy.rules if one is not rule.rule)
+        without = [replace(policy, rules=rest) if policy is rule.policy else policy for policy in policies]
+        if not _agrees(semantics.decide(without, cluster, flow), evidence):
+            raise _contradiction(claim)
+
+
+def witness_text(flow: Flow, decision: semantics.Decision) -> WitnessText:
+    """A judged flow in words."""
+    return WitnessText(
+        src=endpoint_text(flow.src),
+        dst=endpoint_text(flow.dst),
+        port=flow.port_text,
+        verdict=str(decision.verdict),
+        details={
+            "src": _end(flow.src),
+            "dst": _end(flow.dst),
+            "port": flow.port_text,
+            "verdict": str(decision.verdict),
+            "egress_allowed": decision.egress.allowed,
+            "ingress_allowed": decision.ingress.allowed,
+        },
+    )
+
+
+def _end(endpoint: Endpoint) -> dict[str, object]:
+    pod = endpoint.pod
+    end: dict[str, object] = {"address": str(endpoint.address) if endpoint.address else None}
+    if pod is not None:
+        end |= {"namespace": pod.namespace, "pod": pod.name, "labels": dict(sorted(pod.labels.items()))}
+    return end
+
+
+def _contradiction(claim: Claim) -> InternalError:
+    return InternalError(
+        f"{claim.rule.code}: the reference evaluator does not confirm `{claim.message}` ({claim.evidence}); "
+        "please report this with its input"
+    )

@@ -1,0 +1,63 @@
+"""`npcompile rule`: what npcompile can report, and the documentation of each."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from types import ModuleType
+
+from npcompile.analyses import addressing
+from npcompile.analyses.checks.registry import CHECKS
+from npcompile.diagnostics.model import RuleCode
+from npcompile.driver import bindings, check, config, emit
+from npcompile.frontend import codes
+
+# Codes that no check owns are documented by the string under each, in the module that reports them.
+_MODULES = (codes, addressing, config, check, bindings, emit)
+_TARGETS = ("npcompile.backends.iptables",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Documented:
+    """A rule and its documentation page."""
+
+    rule: RuleCode
+    text: str
+
+
+def documented_rules() -> Mapping[str, Documented]:
+    """Every rule by its code, sorted."""
+    found = {one.rule.code: one for one in _all()}
+    return dict(sorted(found.items()))
+
+
+def _all() -> Iterator[Documented]:
+    for one in CHECKS:
+        yield Documented(rule=one.RULE, text=inspect.cleandoc(one.__doc__ or ""))
+    for module in (*_MODULES, *_submodules()):
+        yield from _constants(module)
+
+
+def _submodules() -> Iterator[ModuleType]:
+    for package in _TARGETS:
+        yield importlib.import_module(f"{package}.limits")
+
+
+def _constants(module: ModuleType) -> Iterator[Documented]:
+    """The module's own RuleCodes, each with the string that follows its assignment."""
+    body = ast.parse(inspect.getsource(module)).body
+    for statement, following in pairwise(body):
+        if not isinstance(statement, ast.Assign) or not isinstance(statement.targets[0], ast.Name):
+            continue
+        value = getattr(module, statement.targets[0].id, None)
+        if isinstance(value, RuleCode):
+            text = following.value.value if _is_text(following) else ""  # type: ignore[attr-defined]
+            yield Documented(rule=value, text=inspect.cleandoc(str(text)))
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)

@@ -1,0 +1,209 @@
+"""`npcompile trace`: one flow or many, each with its verdict and the rules that decide."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from npcompile.analyses.addressing import USAGE, parse_port
+from npcompile.analyses.trace import Miss, Traced, Tracer
+from npcompile.diagnostics.errors import InputError
+from npcompile.diagnostics.model import Diagnostic, diagnose
+from npcompile.driver.inputs import read_sources
+from npcompile.frontend import load
+from npcompile.ir.policy import Direction
+from npcompile.ir.printer import rule_text
+from npcompile.semantics import Reason, Side
+from npcompile.source import Span
+
+_KEYS = ("src", "dst", "port")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A flow as asked for; `line` is its place in a list of flows."""
+
+    src: str
+    dst: str
+    port: str
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What became of a question, and what its input gave cause to say."""
+
+    question: Question
+    traced: tuple[Traced, ...]
+
+
+def run_trace(
+    questions: Sequence[Question], paths: Sequence[str], *, explain: bool
+) -> tuple[list[Answer], tuple[Diagnostic, ...]]:
+    """Answer every question, or raise InputError with all that is wrong with any of them and answer none."""
+    loaded = load(read_sources(paths))
+    tracer = Tracer(loaded.program)
+    answers: list[Answer] = []
+    problems: list[Diagnostic] = []
+    for question in questions:
+        try:
+            port = parse_port(question.port)
+            traced = tracer.trace(question.src, question.dst, port, explain=explain)
+            answers.append(Answer(question=question, traced=tuple(traced)))
+        except InputError as error:
+            problems += [_at_line(one, question) for one in error.diagnostics]
+    if problems:
+        raise InputError(problems)
+    return answers, loaded.diagnostics
+
+
+def read_flows(path: str) -> list[Question]:
+    """The flows of a file, or of stdin (`-`): one JSON object a line, `{"src": …, "dst": …, "port": …}`."""
+    (source,) = read_sources([path])
+    questions: list[Question] = []
+    problems: list[Diagnostic] = []
+    for number, line in enumerate(source.text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            value: Any = json.loads(line)
+        except json.JSONDecodeError as error:
+            problems.append(_flow_problem(source.path, number, f"not JSON: {error.msg.lower()}"))
+            continue
+        wrong = _wrong_fields(value)
+        if wrong:
+            problems.append(_flow_problem(source.path, number, wrong))
+        else:
+            questions.append(Question(src=value["src"], dst=value["dst"], port=value["port"], line=number))
+    if problems:
+        raise InputError(problems)
+    return questions
+
+
+def _wrong_fields(value: object) -> str | None:
+    if not isinstance(value, dict):
+        return "a flow must be an object"
+    missing = [key for key in _KEYS if not isinstance(value.get(key), str)]
+    if missing:
+        return "a flow needs " + ", ".join(f"`{key}`" for key in missing) + ", each a string"
+    unknown = sorted(set(value) - set(_KEYS))
+    return f"unknown field `{unknown[0]}`" if unknown else None
+
+
+def _flow_problem(path: str, line: int, message: str) -> Diagnostic:
+    form = '{"src": "ns/pod", "dst": "10.0.0.1", "port": "tcp/80"}'
+    return diagnose(USAGE, None, f"{path}:{line}: {message}", help=f"a line is `{form}`")
+
+
+def _at_line(problem: Diagnostic, question: Question) -> Diagnostic:
+    if question.line is None:
+        return problem
+    return diagnose(problem.rule, None, f"flow at line {question.line}: {problem.message}", help=problem.help)
+
+
+def as_json(answer: Answer, traced: Traced) -> dict[str, object]:
+    """The machine formats' fields of one judged flow."""
+    decision = traced.decision
+    sides = {Direction.EGRESS: decision.egress, Direction.INGRESS: decision.ingress}
+    fields: dict[str, object] = {
+        "src": str(traced.flow.src),
+        "dst": str(traced.flow.dst),
+        "port": traced.flow.port_text,
+        "verdict": str(decision.verdict),
+        "rules": [_rule_json(direction, side) for direction, side in sides.items() if side.policy is not None],
+        **{str(direction): _side_json(side) for direction, side in sides.items()},
+    }
+    asked = answer.question
+    if (asked.src, asked.dst, asked.port) != (fields["src"], fields["dst"], fields["port"]):
+        fields["asked"] = {"src": asked.src, "dst": asked.dst, "port": asked.port}
+    if traced.family is not None:
+        fields["family"] = int(traced.family)
+    if traced.service is not None:
+        fields["service"] = str(traced.service)
+    if traced.unbound:
+        fields["unbound"] = [str(pod) for pod in traced.unbound]
+    return fields
+
+
+def _side_json(side: Side) -> dict[str, object]:
+    return {"allowed": side.allowed, "reason": side.reason.value}
+
+
+def _rule_json(direction: Direction, side: Side) -> dict[str, object]:
+    policy, rule = side.policy, side.rule
+    span = (rule.span if rule else None) or (policy.span if policy else None)
+    return {
+        "direction": str(direction),
+        "policy": str(policy),
+        "rule": rule.index if rule else None,
+        "file": span.file.path if span else None,
+        "line": span.line if span else None,
+    }
+
+
+def render_json(answers: Sequence[Answer]) -> str:
+    """Every judged flow in one document."""
+    flows = [as_json(answer, traced) for answer in answers for traced in answer.traced]
+    return json.dumps({"version": 1, "flows": flows}, indent=2, ensure_ascii=False) + "\n"
+
+
+def render_jsonl(answers: Iterable[Answer]) -> str:
+    """One judged flow a line."""
+    return "".join(
+        json.dumps(as_json(answer, traced), ensure_ascii=False) + "\n" for answer in answers for traced in answer.traced
+    )
+
+
+def render_text(answers: Iterable[Answer]) -> str:
+    """For people: the verdict, both directions, and the closest miss of a denied one."""
+    return "".join("\n".join(_text(traced)) + "\n" for answer in answers for traced in answer.traced)
+
+
+def _text(traced: Traced) -> Iterator[str]:
+    flow, decision = traced.flow, traced.decision
+    family = f"  (IPv{int(traced.family)})" if traced.family else ""
+    through = f"  (through Service {traced.service})" if traced.service else ""
+    yield f"{decision.verdict!s:<5} {flow.src} -> {flow.dst}  {flow.port_text}{family}{through}"
+    for direction, side in ((Direction.EGRESS, decision.egress), (Direction.INGRESS, decision.ingress)):
+        subject = flow.src if direction is Direction.EGRESS else flow.dst
+        state = "allowed" if side.allowed else "DENIED "
+        yield f"  {direction!s:<8} {state}  {_because(side, str(subject), direction)}"
+        if not side.allowed:
+            own = [miss for miss in traced.misses if miss.rule.direction is direction]
+            yield from (_miss(miss, closest=miss is own[0]) for miss in own[:_MISSES])
+            if len(own) > _MISSES:
+                yield f"    and {len(own) - _MISSES} more that match less"
+    for pod in traced.unbound:
+        yield f"  note: the address of {pod} is not known yet; a rule with an ipBlock might allow it"
+
+
+_MISSES = 5
+
+
+def _because(side: Side, subject: str, direction: Direction) -> str:
+    match side.reason:
+        case Reason.NOT_A_POD:
+            return f"{subject} is no pod of the pod network, and policies apply to those only"
+        case Reason.SAME_POD:
+            return "a pod always reaches itself"
+        case Reason.OWN_NODE:
+            return f"its own node always reaches {subject}"
+        case Reason.NOT_ISOLATED:
+            return f"no policy isolates {subject} for {direction}"
+        case Reason.RULE if side.policy and side.rule:
+            return f"by {rule_text(side.policy, side.rule)}{_place(side.rule.span)}"
+        case _:
+            return f"isolated by {side.policy}{_place(side.policy.span if side.policy else None)}, and no rule matches"
+
+
+def _miss(miss: Miss, *, closest: bool) -> str:
+    peer = f" peer {miss.peer}" if miss.peer is not None else ""
+    reasons = list(dict.fromkeys(miss.reasons))
+    arrow = "   <- closest miss" if closest else ""
+    return f"    {rule_text(miss.policy, miss.rule)}{_place(miss.rule.span)}{peer}: {'; '.join(reasons)}{arrow}"
+
+
+def _place(span: Span | None) -> str:
+    return f" ({span})" if span else ""
