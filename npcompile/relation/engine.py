@@ -1,0 +1,68 @@
+"""The relation engine: exact answers for the pods of the inventory and every address outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from npcompile.ir.program import Program
+from npcompile.questions import (
+    DnsBlocked,
+    HalfOpen,
+    NotDecided,
+    Shadowed,
+    SplitPeer,
+    Uncovered,
+    Vacuous,
+    WayIn,
+)
+from npcompile.relation import inventory
+from npcompile.relation.answers import (
+    dns_blocked,
+    half_open,
+    shadowed,
+    split_peers,
+    uncovered,
+    vacuous,
+    ways_in,
+)
+
+PIECES = 200_000
+
+
+class RelationEngine:
+    """Implements `questions.Engine`.
+
+    Every answer is exact; `pieces` bounds the work on each rule for the one question that could need too much.
+    """
+
+    def __init__(self, program: Program, *, pieces: int = PIECES) -> None:
+        self._inventory = inventory.take(program)
+        self._pieces = pieces
+
+    def shadowed(self) -> Iterator[Shadowed | NotDecided]:
+        """Rules that other rules make superfluous."""
+        return shadowed.shadowed(self._inventory, self._pieces)
+
+    def vacuous(self) -> Iterator[Vacuous | NotDecided]:
+        """Policies and rules that match nothing."""
+        return vacuous.vacuous(self._inventory)
+
+    def half_open(self) -> Iterator[HalfOpen | NotDecided]:
+        """Rules whose flows the other end denies."""
+        return half_open.half_open(self._inventory)
+
+    def uncovered(self) -> Iterator[Uncovered | NotDecided]:
+        """Holes in default-deny, by namespace and direction."""
+        return uncovered.uncovered(self._inventory)
+
+    def ways_in(self) -> Iterator[WayIn | NotDecided]:
+        """What reaches pods that are isolated for ingress, and by which rule."""
+        return ways_in.ways_in(self._inventory)
+
+    def dns_blocked(self) -> Iterator[DnsBlocked | NotDecided]:
+        """Pods that may send something, and cannot resolve names."""
+        return dns_blocked.dns_blocked(self._inventory)
+
+    def split_peers(self) -> Iterator[SplitPeer | NotDecided]:
+        """Peers that were probably meant as one."""
+        return split_peers.split_peers(self._inventory)
