@@ -64,7 +64,7 @@ STATIC_IMPORTLIB = {"importlib.resources", "importlib.metadata"}
 SLOW = {"jinja2", "lark", "rich", "z3"}
 
 # The one boundary that may catch everything: it reports an internal error and fails closed.
-BOUNDARY = "npcompile.cli"
+BOUNDARY = "npcompile.cli.app"
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +218,7 @@ def test_no_module_is_too_long_to_read() -> None:
 
 
 def test_the_boundary_catches_everything_once_at_most() -> None:
-    path = ROOT.joinpath(*BOUNDARY.split("."), "__init__.py")
+    (path,) = (path for path in MODULES if module_name(path) == BOUNDARY)
     assert len(list(catch_all(BOUNDARY, ast.parse(path.read_text(encoding="utf-8"))))) <= 1
 
 
@@ -231,7 +231,7 @@ def test_starting_imports_nothing_slow() -> None:
         check=True,
     )
     loaded = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
-    assert loaded >= {"click", f"{PACKAGE}.cli"}
+    assert f"{PACKAGE}.cli" in loaded
     assert loaded.isdisjoint(SLOW)
 
 
