@@ -175,7 +175,7 @@ def meet(one: RuleBox, other: RuleBox) -> bool:
     """Whether two rules of one direction, whose policies are in one namespace, may match a common flow."""
     return (
         not one.ports.isdisjoint(other.ports)
-        and _labels_meet(one.subjects, other.subjects)
+        and labels_meet(one.subjects, other.subjects)
         and (one.peers is None or other.peers is None or any(_peers_meet(a, b) for a in one.peers for b in other.peers))
     )
 
@@ -193,20 +193,21 @@ def bare(box: RuleBox) -> IntervalSet:
     return union(peer for peer in box.peers if isinstance(peer, IntervalSet))
 
 
-def _labels_meet(one: LabelBox, other: LabelBox) -> bool:
+def labels_meet(one: LabelBox, other: LabelBox) -> bool:
+    """Whether some labels are in both boxes."""
     return not void(one) and not void(other) and all(one[key] & other[key] for key in one.keys() & other.keys())
 
 
 def _places_meet(one: Places, other: Places) -> bool:
     if one.listed & other.listed:
         return True
-    return bool(one.unlisted & other.unlisted) and _labels_meet(one.labels, other.labels)
+    return bool(one.unlisted & other.unlisted) and labels_meet(one.labels, other.labels)
 
 
 def _peers_meet(one: PeerBox, other: PeerBox) -> bool:
     match one, other:
         case PodBox(), PodBox():
-            return _labels_meet(one.labels, other.labels) and _places_meet(one.places, other.places)
+            return labels_meet(one.labels, other.labels) and _places_meet(one.places, other.places)
         case IntervalSet(), IntervalSet():
             return not one.isdisjoint(other)
         case (PodBox() as pods, IntervalSet() as block) | (IntervalSet() as block, PodBox() as pods):

@@ -24,7 +24,7 @@ from npcompile.ir.program import Program
 from npcompile.netset import cidrs
 from npcompile.netset.cidrs import Address
 from npcompile.netset.intervals import IntervalSet
-from npcompile.netset.ports import Protocol
+from npcompile.netset.ports import FIRST_PORT, Protocol
 from npcompile.questions import Example
 from npcompile.symbolic.encode import Encoding
 from npcompile.symbolic.ends import PROTOCOLS, End
@@ -94,6 +94,17 @@ class Decoder:
         )
         ends = (other, chosen) if direction is Direction.INGRESS else (chosen, other)
         return self._assemble(ends, protocol, port)
+
+    def unconstrained(self, namespace: str, direction: Direction, pods: Sequence[Pod]) -> Example:
+        """What `example` gives for a flow between any pod of a namespace and an address outside of the input."""
+        real = next(iter(pods), None)
+        family = cidrs.family_of(real.addresses[0]) if real is not None and real.addresses else None
+        own = None if real is None or not real.addresses else real.addresses[0]
+        outside = next(a for a in self._outside if family is None or cidrs.family_of(a) is family)
+        subject = _Settled(real=real, is_pod=True, name=self._vocabulary.names.index(namespace), address=own)
+        peer = _Settled(real=None, is_pod=False, address=outside)
+        ends = (peer, subject) if direction is Direction.INGRESS else (subject, peer)
+        return self._assemble(ends, Protocol.TCP, FIRST_PORT)
 
     # Choosing
 

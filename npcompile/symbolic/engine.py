@@ -1,0 +1,227 @@
+"""The symbolic engine: answers for every pod and namespace that could exist, with z3, within an effort.
+
+See `assume.ASSUMPTIONS` for what is assumed of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
+from typing import TypeVar
+
+from npcompile.ir.cluster import Namespace
+from npcompile.ir.labels import NAMESPACE_NAME
+from npcompile.ir.policy import Direction, PodPeer, Policy, PortItem
+from npcompile.ir.program import Program
+from npcompile.netset import ports
+from npcompile.netset.ports import Protocol
+from npcompile.questions import (
+    DnsBlocked,
+    HalfOpen,
+    NotDecided,
+    RuleOf,
+    Shadowed,
+    SplitPeer,
+    Uncovered,
+    Vacuous,
+    WayIn,
+)
+from npcompile.symbolic import boxes, properties, shadowing
+from npcompile.symbolic.decode import Candidates
+from npcompile.symbolic.session import Session
+from npcompile.symbolic.solve import OutOfEffortError
+
+DEFAULT_EFFORT = 1_000_000
+
+Item = TypeVar("Item", Policy, RuleOf)
+Answer = TypeVar("Answer")
+
+
+class SymbolicEngine:
+    """An `Engine` for all that could exist.
+
+    `effort` bounds each solver check, in z3's resource units.  `seed` is the solver's; no answer depends on it, unless
+    a check is near the bound.
+    """
+
+    def __init__(self, program: Program, effort: int = DEFAULT_EFFORT, *, seed: int = 0) -> None:
+        self._session = Session(program, effort=effort, seed=seed)
+
+    def shadowed(self) -> Iterator[Shadowed | NotDecided]:
+        """Rules that other rules make superfluous, whatever is in the cluster."""
+        return shadowing.shadowed(self._session, "shadowed")
+
+    def vacuous(self) -> Iterator[Vacuous | NotDecided]:
+        """Policies that can have no subject, and rules that can match nothing."""
+        return _each("vacuous", self._session.program.policies, self._vacuous)
+
+    def half_open(self) -> Iterator[HalfOpen | NotDecided]:
+        """Rules, or their port items, that no flow between pods can ever use: only fully dead ones."""
+        return _each("half-open", self._session.rules, self._half_open)
+
+    def uncovered(self) -> Iterator[Uncovered | NotDecided]:
+        """Listed namespaces and those with policies, in which a pod is possible that no policy isolates.
+
+        `pods` is one pod: a real one of the input, if there is such a one, or else an invented one.
+        """
+        program = self._session.program
+        listed = {name for name, namespace in program.cluster.namespaces.items() if namespace.listed}
+        for name in sorted(listed | {policy.namespace for policy in program.policies}):
+            policies = [policy for policy in program.policies if policy.namespace == name]
+            for direction in (Direction.INGRESS, Direction.EGRESS):
+                isolating = [policy for policy in policies if direction in policy.directions]
+                try:
+                    yield from self._uncovered(self._namespace(name), direction, isolating)
+                except OutOfEffortError:
+                    yield NotDecided(question="uncovered", policy=isolating[0])
+
+    def ways_in(self) -> Iterator[WayIn | NotDecided]:
+        """Ingress rules by which something can come in."""
+        rules = (of for of in self._session.rules if of.rule.direction is Direction.INGRESS)
+        return _each("ways-in", rules, self._ways_in)
+
+    def dns_blocked(self) -> Iterator[DnsBlocked | NotDecided]:
+        """Policies with subjects that may send something, and not ask port 53 over UDP, or over TCP.
+
+        A policy has two answers where some of its subjects lack UDP, and others TCP only.
+        """
+        policies = (policy for policy in self._session.program.policies if Direction.EGRESS in policy.directions)
+        return _each("dns-blocked", policies, self._dns_blocked)
+
+    def split_peers(self) -> Iterator[SplitPeer | NotDecided]:
+        """Adjacent peers of namespaces only and of pods only, that differ from their AND."""
+        return _each("split-peers", self._session.rules, self._split_peers)
+
+    # One answer each
+
+    def _vacuous(self, policy: Policy) -> Iterator[Vacuous]:
+        session = self._session
+        rules = [RuleOf(policy=policy, rule=rule) for rule in policy.rules]
+        empty = [of for of in rules if not session.matches_something(of)]
+        subject = session.encoding.flow.dst
+        if len(empty) == len(rules) and not session.satisfiable(session.encoding.selects(policy, subject)):
+            yield Vacuous(policy=policy, rule=None, impossible=True)
+            return
+        yield from (Vacuous(policy=policy, rule=of.rule, impossible=True) for of in empty)
+
+    def _half_open(self, of: RuleOf) -> Iterator[HalfOpen]:
+        items: tuple[PortItem | None, ...] = of.rule.match.ports or (None,)
+        dead = [one for item in items if (one := self._dead(of, item)) is not None]
+        if len(dead) == len(items) and len({one.blocker.key for one in dead}) == 1 and items != (None,):
+            whole = self._dead(of, None)
+            dead = dead if whole is None else [whole]
+        yield from dead
+
+    def _dead(self, of: RuleOf, item: PortItem | None) -> HalfOpen | None:
+        session, encoding = self._session, self._session.encoding
+        far = properties.other_way(of.rule.direction)
+        names = session.boxes.names(of)
+        policies = session.isolating(far, names)
+        unjudged = names - {session.vocabulary.names.index(policy.namespace) for policy in policies}
+        query = session.query(properties.between_pods(encoding, of, item))
+        if unjudged and query.satisfiable(properties.far_end_in(encoding, of, unjudged)):
+            return None
+        if query.satisfiable(properties.far_end_allows(encoding, of, policies)) or not query.satisfiable():
+            return None
+        example = session.example(query, of)
+        blocker = next(p for p in policies if query.holds(encoding.selects(p, encoding.subject(far))))
+        return HalfOpen(opener=of, port=item, blocker=blocker, fully=True, example=example)
+
+    def _uncovered(self, namespace: Namespace, direction: Direction, isolating: list[Policy]) -> Iterator[Uncovered]:
+        session = self._session
+        pods = session.inhabitants(namespace.name)
+        if isolating:
+            query = session.query(
+                *properties.not_isolated(session.encoding, namespace.name, direction, isolating),
+                session.decoder.outside(session.encoding.peer(direction)),
+            )
+            if not query.satisfiable():
+                return
+            example = session.decoder.example(query, direction, Candidates(subjects=pods))
+        else:
+            example = session.decoder.unconstrained(namespace.name, direction, pods)
+        end = example.flow.dst if direction is Direction.INGRESS else example.flow.src
+        yield Uncovered(
+            namespace=namespace, direction=direction, pods=() if end.pod is None else (end.pod,), example=example
+        )
+
+    def _ways_in(self, of: RuleOf) -> Iterator[WayIn]:
+        session, encoding = self._session, self._session.encoding
+        internet = None
+        if boxes.bare(session.boxes.rule(of)):
+            query = session.query(encoding.explicit(of), session.decoder.outside(encoding.flow.src))
+            internet = session.example(query, of) if query.satisfiable() else None
+        policies = session.isolating(Direction.EGRESS, session.boxes.names(of))
+        query = session.query(encoding.explicit(of), properties.far_end_allows(encoding, of, policies))
+        if query.satisfiable():
+            yield WayIn(opener=of, example=session.example(query, of), internet=internet)
+
+    def _dns_blocked(self, policy: Policy) -> Iterator[DnsBlocked]:
+        session, encoding = self._session, self._session.encoding
+        own = session.boxes.subjects(policy)
+        applying = [
+            of
+            for of in session.rules_of(policy.namespace, Direction.EGRESS)
+            if boxes.labels_meet(own, session.boxes.subjects(of.policy)) and session.matches_something(of)
+        ]
+        by_udp = [of.policy for of in applying if self._may_ask(of, Protocol.UDP)]
+        by_tcp = [of.policy for of in applying if self._may_ask(of, Protocol.TCP)]
+        allowing = [of.policy for of in applying]
+        for protocol, some, none in ((Protocol.UDP, allowing, by_udp), (Protocol.TCP, by_udp, by_tcp)):
+            query = session.query(
+                *properties.sends_without(encoding, policy, some, none), *properties.asks(encoding, protocol)
+            )
+            if some and query.satisfiable():
+                candidates = Candidates(subjects=session.subjects(policy), peers=session.name_servers())
+                example = session.decoder.example(query, Direction.EGRESS, candidates)
+                pods = () if example.flow.src.pod is None else (example.flow.src.pod,)
+                yield DnsBlocked(policy=policy, pods=pods, udp_allowed=protocol is Protocol.TCP, example=example)
+
+    def _may_ask(self, of: RuleOf, protocol: Protocol) -> bool:
+        """Whether a rule matches port 53 over a protocol, for some destination."""
+        session, encoding = self._session, self._session.encoding
+        if ports.point(protocol, properties.DNS) not in session.boxes.rule(of).ports:
+            return False
+        return session.satisfiable(encoding.explicit(of), *properties.asks(encoding, protocol))
+
+    def _split_peers(self, of: RuleOf) -> Iterator[SplitPeer]:
+        for one, other in pairwise(of.rule.match.peers):
+            if not isinstance(one, PodPeer) or not isinstance(other, PodPeer):
+                continue
+            for spaces, pods in ((one, other), (other, one)):
+                if _only_namespaces(spaces) and _only_pods(pods):
+                    yield from self._split(of, spaces, pods)
+
+    def _split(self, of: RuleOf, spaces: PodPeer, pods: PodPeer) -> Iterator[SplitPeer]:
+        session = self._session
+        both, difference = properties.split(session.encoding, of, spaces, pods)
+        query = session.query(difference)
+        if session.satisfiable(both) and query.satisfiable():
+            example = session.example(query, of)
+            yield SplitPeer(subject=of, namespaces=spaces, pods=pods, example=example, closes=None)
+
+    def _namespace(self, name: str) -> Namespace:
+        unlisted = Namespace(name=name, labels={NAMESPACE_NAME: name}, listed=False)
+        return self._session.program.cluster.namespaces.get(name, unlisted)
+
+
+def _each(
+    question: str, items: Iterable[Item], answer: Callable[[Item], Iterator[Answer]]
+) -> Iterator[Answer | NotDecided]:
+    """The answers about each item, or that its effort did not suffice."""
+    for item in items:
+        try:
+            yield from answer(item)
+        except OutOfEffortError:
+            if isinstance(item, RuleOf):
+                yield NotDecided(question=question, policy=item.policy, rule=item.rule)
+            else:
+                yield NotDecided(question=question, policy=item)
+
+
+def _only_namespaces(peer: PodPeer) -> bool:
+    return peer.namespaces is not None and bool(peer.namespaces.requirements) and not peer.pods.requirements
+
+
+def _only_pods(peer: PodPeer) -> bool:
+    return peer.namespaces is None and bool(peer.pods.requirements)

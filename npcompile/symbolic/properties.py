@@ -1,0 +1,87 @@
+"""What is asked of z3, one term a property.  All range over one possible flow, as `assume` says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import z3
+
+from npcompile.ir.policy import Direction, PodPeer, Policy, PortItem
+from npcompile.netset.ports import Protocol
+from npcompile.questions import RuleOf
+from npcompile.symbolic.encode import Encoding
+
+DNS = 53
+
+
+def other_way(direction: Direction) -> Direction:
+    """The direction that the other end of a flow judges it by."""
+    return Direction.EGRESS if direction is Direction.INGRESS else Direction.INGRESS
+
+
+def outside_of(encoding: Encoding, of: RuleOf) -> z3.BoolRef:
+    """With `explicit(r)`: unsatisfiable iff `of` matches, for its subjects, everything that r matches."""
+    return z3.Not(encoding.explicit(of))
+
+
+def between_pods(encoding: Encoding, of: RuleOf, port: PortItem | None) -> z3.BoolRef:
+    """Unsatisfiable iff a rule matches no flow between two pods that uses a port item (None: any of the rule's)."""
+    direction = of.rule.direction
+    return encoding.every(
+        (
+            encoding.explicit(of),
+            encoding.peer(direction).is_pod,
+            *(() if port is None else (encoding.one_port(port),)),
+        )
+    )
+
+
+def far_end_allows(encoding: Encoding, of: RuleOf, policies: Sequence[Policy]) -> z3.BoolRef:
+    """With `between_pods`: unsatisfiable iff the other end denies every such flow: the rule is fully dead.
+
+    `policies` are all that may select the other end.
+    """
+    return encoding.allowed(other_way(of.rule.direction), policies)
+
+
+def far_end_in(encoding: Encoding, of: RuleOf, names: frozenset[int]) -> z3.BoolRef:
+    """With `between_pods`: unsatisfiable iff the other end is never in the namespaces of these names."""
+    return encoding.in_names(encoding.peer(of.rule.direction), names)
+
+
+def not_isolated(
+    encoding: Encoding, namespace: str, direction: Direction, policies: Iterable[Policy]
+) -> tuple[z3.BoolRef, ...]:
+    """Unsatisfiable iff policies isolate every pod of a namespace that could exist."""
+    subject = encoding.subject(direction)
+    return (
+        subject.is_pod,
+        encoding.inhabits(subject, namespace),
+        z3.Not(encoding.isolated(direction, policies)),
+    )
+
+
+def sends_without(
+    encoding: Encoding, policy: Policy, allowing: Iterable[Policy], resolving: Iterable[Policy]
+) -> tuple[z3.BoolRef, ...]:
+    """Unsatisfiable iff every subject of a policy that one of `allowing` selects is selected by one of `resolving`."""
+    sender = encoding.subject(Direction.EGRESS)
+    return (
+        encoding.selects(policy, sender),
+        encoding.some(encoding.selects(one, sender) for one in allowing),
+        z3.Not(encoding.some(encoding.selects(one, sender) for one in resolving)),
+    )
+
+
+def asks(encoding: Encoding, protocol: Protocol) -> tuple[z3.BoolRef, ...]:
+    """Unsatisfiable with a rule iff the rule never matches port 53 over a protocol."""
+    return encoding.carried_by(protocol), encoding.flow.port == DNS
+
+
+def split(encoding: Encoding, of: RuleOf, one: PodPeer, other: PodPeer) -> tuple[z3.BoolRef, z3.BoolRef]:
+    """Two terms: unsatisfiable iff the AND of two peers matches nothing; and iff it matches all that their OR does."""
+    end = encoding.peer(of.rule.direction)
+    first, second = (encoding.one_peer(of.policy, peer, end) for peer in (one, other))
+    around = (encoding.selects(of.policy, encoding.subject(of.rule.direction)), encoding.ports(of.rule.match.ports))
+    both = z3.And(first, second)
+    return encoding.every((*around, both)), encoding.every((*around, z3.Or(first, second), z3.Not(both)))

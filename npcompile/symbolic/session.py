@@ -1,0 +1,90 @@
+"""One program under the symbolic engine: its encoding, its boxes, and the queries over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import z3
+
+from npcompile.ir.cluster import Pod
+from npcompile.ir.policy import Direction, Policy
+from npcompile.ir.program import Program
+from npcompile.netset.ports import Protocol
+from npcompile.questions import Example, RuleOf
+from npcompile.symbolic import ends
+from npcompile.symbolic.assume import possible
+from npcompile.symbolic.boxes import Boxes
+from npcompile.symbolic.decode import Candidates, Decoder
+from npcompile.symbolic.encode import Encoding
+from npcompile.symbolic.solve import Query
+from npcompile.symbolic.vocabulary import Vocabulary
+
+
+class Session:
+    """What all questions about a program share.  Terms live in a context of its own, so that sessions are alike."""
+
+    def __init__(self, program: Program, *, effort: int, seed: int) -> None:
+        self.program = program
+        self.vocabulary = Vocabulary.of(program)
+        self.boxes = Boxes(self.vocabulary, program.cluster)
+        self._ctx = z3.Context()
+        self._effort, self._seed = effort, seed
+        self.encoding = Encoding(self.vocabulary, self.boxes, ends.variables(self.vocabulary, self._ctx), self._ctx)
+        self.decoder = Decoder(program, self.vocabulary, self.encoding)
+        self._possible = tuple(possible(self.encoding, self.vocabulary))
+        self._pods = tuple(pod for pod in program.cluster.pods if not pod.host_network)
+        self._matched: dict[tuple[str, str, str, int], bool] = {}
+        rules = (RuleOf(policy=policy, rule=rule) for policy in program.policies for rule in policy.rules)
+        self.rules = tuple(sorted(rules, key=lambda of: of.order))
+
+    def query(self, *constraints: z3.BoolRef) -> Query:
+        """A query for the flows that are possible and satisfy these constraints."""
+        return Query((*self._possible, *constraints), ctx=self._ctx, effort=self._effort, seed=self._seed)
+
+    def satisfiable(self, *constraints: z3.BoolRef) -> bool:
+        """Whether a possible flow satisfies these constraints."""
+        return self.query(*constraints).satisfiable()
+
+    def matches_something(self, of: RuleOf) -> bool:
+        """Whether a rule matches any flow of a subject of its policy: T_p and M_r is not empty."""
+        if of.order not in self._matched:
+            self._matched[of.order] = self.satisfiable(self.encoding.explicit(of))
+        return self._matched[of.order]
+
+    def rules_of(self, namespace: str, direction: Direction) -> list[RuleOf]:
+        """The active rules of one direction in a namespace, in order."""
+        return [of for of in self.rules if of.policy.namespace == namespace and of.rule.direction is direction]
+
+    def isolating(self, direction: Direction, names: frozenset[int]) -> list[Policy]:
+        """The policies that isolate in a direction in the namespaces of these names, in order."""
+        index = self.vocabulary.names.index
+        return [p for p in self.program.policies if direction in p.directions and index(p.namespace) in names]
+
+    # Examples
+
+    def example(self, query: Query, of: RuleOf) -> Example:
+        """The canonical flow of a query whose flows are all matched by a rule."""
+        return self.decoder.example(
+            query, of.rule.direction, Candidates(subjects=self.subjects(of.policy), peers=list(self._peers(of)))
+        )
+
+    def subjects(self, policy: Policy) -> list[Pod]:
+        """The real subjects of a policy."""
+        return [pod for pod in self._pods if self.boxes.selects(policy, pod)]
+
+    def inhabitants(self, namespace: str) -> list[Pod]:
+        """The real pods of a namespace."""
+        return [pod for pod in self._pods if pod.namespace == namespace]
+
+    def name_servers(self) -> list[Pod]:
+        """The real pods that say that they listen on port 53."""
+        return [
+            pod
+            for pod in self._pods
+            if any(port.number == 53 and port.protocol in (Protocol.UDP, Protocol.TCP) for port in pod.ports)
+        ]
+
+    def _peers(self, of: RuleOf) -> Iterator[Pod]:
+        own = of.policy.namespace
+        by_nearness: Sequence[Pod] = sorted(self._pods, key=lambda pod: (pod.namespace != own, pod.key))
+        return (pod for pod in by_nearness if self.boxes.may_be_peer(of, pod))
