@@ -15,32 +15,45 @@ from npcompile.diagnostics.model import Kind, RuleCode, Scope, Severity
 from npcompile.ir.policy import Direction
 from npcompile.ir.printer import labels_text
 from npcompile.questions import NotDecided, Uncovered
+from npcompile.source import Span
 
 RULE = RuleCode(code="NPC301", slug="not-isolated", severity=Severity.WARNING, kind=Kind.PROVED)
 
 
 def check(case: Case) -> Iterator[Claim | Undecided]:
-    """One claim a namespace and direction with pods that are not isolated."""
+    """One claim a namespace and direction; a namespace without any policy gets one for both."""
+    governed = {(policy.namespace, direction) for policy in case.program.policies for direction in policy.directions}
+    bare: set[str] = set()
     for answer in case.engine.uncovered():
-        yield undecided(RULE, answer) if isinstance(answer, NotDecided) else _claim(case, answer)
+        if isinstance(answer, NotDecided):
+            yield undecided(RULE, answer)
+            continue
+        name = answer.namespace.name
+        has_policies = any((name, direction) in governed for direction in Direction)
+        if has_policies or name not in bare:
+            meant = (name, answer.direction) in governed
+            yield _claim(case, answer, meant=meant, wholly=not has_policies)
+        if not has_policies:
+            bare.add(name)
 
 
-def _claim(case: Case, answer: Uncovered) -> Claim:
+def _claim(case: Case, answer: Uncovered, *, meant: bool, wholly: bool) -> Claim:
+    """`meant`: policies of the namespace close the direction for other pods; `wholly`: it has no policy at all."""
     name, direction, pods = answer.namespace.name, answer.direction, answer.pods
-    policies = [one for one in case.program.policies if one.namespace == name and direction in one.directions]
+    way = "" if wholly else f" for {direction}"
     if case.scope is Scope.INVENTORY:
         are = "is" if len(pods) == 1 else "are"
-        what = f"{count(len(pods), 'pod')} of `{name}` {are} not isolated for {direction}: {some(pods)}"
+        what = f"{count(len(pods), 'pod')} of `{name}` {are} not isolated{way}: {some(pods)}"
     else:
         labels = labels_text(pods[0].labels)
         shown = f"a pod with {labels}" if labels else "a pod without labels"
-        what = f"`{name}` has no default-deny for {direction}: {shown} would not be isolated"
-    places = (answer.namespace.span, policies[0].span if policies else None, pods[0].span)
+        what = f"`{name}` has no default-deny{way}: {shown} would not be isolated"
+    types = ", ".join(_TYPES.values()) if wholly else _TYPES[direction]
     return Claim(
         rule=RULE,
-        severity=Severity.WARNING if policies else Severity.INFO,
+        severity=Severity.WARNING if meant else Severity.INFO,
         message=what,
-        span=next((span for span in places if span is not None), None),
+        span=_place(case, answer),
         evidence=FlowWitness(
             flow=answer.example.flow,
             invented=answer.example.invented,
@@ -48,8 +61,15 @@ def _claim(case: Case, answer: Uncovered) -> Claim:
             ingress_allowed=True,
         ),
         scope=case.scope,
-        help=f"add a policy to `{name}` with `podSelector: {{}}`, `policyTypes: [{_TYPES[direction]}]` and no rules",
+        help=f"add a policy to `{name}` with `podSelector: {{}}`, `policyTypes: [{types}]` and no rules",
     )
+
+
+def _place(case: Case, answer: Uncovered) -> Span | None:
+    """Where a reader would look: the Namespace object, else its first policy, else the first pod."""
+    policies = (policy.span for policy in case.program.policies if policy.namespace == answer.namespace.name)
+    spans = (answer.namespace.span, *policies, answer.pods[0].span)
+    return next((span for span in spans if span is not None), None)
 
 
 _TYPES = {Direction.INGRESS: "Ingress", Direction.EGRESS: "Egress"}

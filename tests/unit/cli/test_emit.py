@@ -1,0 +1,120 @@
+"""`npcompile emit` as it is typed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.commands import npcompile
+
+WORKLOADS = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: api, namespace: shop}
+spec: {selector: {matchLabels: {app: api}}, template: {metadata: {labels: {app: api}}, spec: {containers: []}}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: shop}
+spec: {selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web}}, spec: {containers: []}}}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: p, namespace: shop}
+spec:
+  podSelector: {matchLabels: {app: api}}
+  ingress: [{from: [{podSelector: {matchLabels: {app: web}}}], ports: [{port: 80}]}]
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    file = tmp_path / "in.yaml"
+    file.write_text(WORKLOADS, encoding="utf-8")
+    return file
+
+
+def emit(source: Path, out: Path, *options: str | Path) -> dict[str, bytes]:
+    result = npcompile("emit", source, "--target", "iptables", "-o", out, *options)
+    assert result.code == 0, result.err
+    return {file.name: file.read_bytes() for file in out.iterdir()}
+
+
+def test_same_input_same_bytes(source: Path, tmp_path: Path) -> None:
+    first = emit(source, tmp_path / "a")
+    text = source.read_text(encoding="utf-8")
+    assert first == emit(source, tmp_path / "b")
+    source.write_text("---\n".join(reversed(text.split("---\n"))), encoding="utf-8")
+    again = emit(source, tmp_path / "c")
+    assert {k: v for k, v in first.items() if k != "manifest.json"} == {
+        k: v for k, v in again.items() if k != "manifest.json"
+    }
+
+
+def test_the_manifest_is_true(source: Path, tmp_path: Path) -> None:
+    files = emit(source, tmp_path / "out")
+    manifest = json.loads(files.pop("manifest.json"))
+    assert manifest["outcome"] == "NOT_ATTEMPTED"
+    assert manifest["files"] == {name: f"sha256:{hashlib.sha256(data).hexdigest()}" for name, data in files.items()}
+    assert manifest["unbound"] == ["shop/api", "shop/web"]
+    ((rule_id, origin),) = manifest["rules"].items()
+    assert rule_id.encode() in files["iptables.restore"]
+    assert (origin["policy"], origin["direction"], origin["rule"]) == ("shop/p", "ingress", 0)
+    assert (origin["file"], origin["line"]) == (str(source), 16)
+
+
+def test_bindings_change_set_members_only(source: Path, tmp_path: Path) -> None:
+    unbound = emit(source, tmp_path / "a")
+    bindings = tmp_path / "bindings"
+    bindings.write_text("# where they run\nshop/api=10.0.0.1,veth1\nshop/api=fd00::1\n\nshop/web=10.0.0.2\n", encoding="utf-8")
+    bound = emit(source, tmp_path / "b", "--bindings", bindings)
+    assert json.loads(bound["manifest.json"])["unbound"] == []
+    for name in ("iptables.restore", "ip6tables.restore"):
+        assert bound[name] == unbound[name]
+    assert b"10.0.0.1" in bound["ipset.restore"]
+    assert b"fd00::1" in bound["ipset.restore"]
+    assert b"10.0.0.1" not in unbound["ipset.restore"]
+
+
+def test_bad_bindings_are_all_named_and_nothing_is_written(source: Path, tmp_path: Path) -> None:
+    bindings = tmp_path / "bindings"
+    lines = ["shop/api=10.0.0.1", "shop/api=10.0.0.2", "shop/web=10.0.0.1", "shop/none=10.0.0.3", "shop/web=ten", "shop/web"]
+    bindings.write_text("\n".join(lines), encoding="utf-8")
+    result = npcompile("emit", source, "--target", "iptables", "-o", tmp_path / "out", "--bindings", bindings)
+    assert result.code == 2
+    assert not (tmp_path / "out").exists()
+    for line, said in enumerate(
+        ("", "bound twice for IPv4", "address of `shop/api` already", "no pod or workload", "is not `ns/pod=", "is not `"),
+        1,
+    ):
+        assert not said or f"bindings:{line}:1: error[NPC707] bindings: " in result.err
+        assert said in result.err
+
+
+def test_bad_input_writes_nothing(source: Path, tmp_path: Path) -> None:
+    emit(source, tmp_path / "out")
+    before = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
+    source.write_text(WORKLOADS.replace("port: 80", "port: 0"), encoding="utf-8")
+    result = npcompile("emit", source, "--target", "iptables", "-o", tmp_path / "out")
+    assert result.code == 2
+    assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["in.yaml", "out"]
+
+
+def test_a_directory_of_somebody_else_is_left_alone(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "precious").write_text("x", encoding="utf-8")
+    result = npcompile("emit", source, "--target", "iptables", "-o", tmp_path / "out")
+    assert result.code == 2
+    assert "holds no npcompile artifact" in result.err
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["precious"]
+
+
+def test_unknown_nodes_and_marks_are_refused(source: Path, tmp_path: Path) -> None:
+    for option in (["--node", "nowhere"], ["--mark", "0x4000"], ["--mark", "0"], ["--mark", "many"]):
+        result = npcompile("emit", source, "--target", "iptables", "-o", tmp_path / "out", *option)
+        assert result.code == 2, option
+        assert not (tmp_path / "out").exists()
