@@ -37,10 +37,9 @@ from npcompile.backends.iptables.structure import (
 from npcompile.backends.target import Options, RuleOrigin
 from npcompile.ir.policy import BlockPeer, Direction, NamedPort, PodPeer, Policy, PortRange, Rule
 from npcompile.ir.program import Program
-from npcompile.netset import ports
 from npcompile.netset.cidrs import Family
 from npcompile.netset.intervals import union
-from npcompile.netset.ports import Protocol
+from npcompile.netset.ports import Protocol, all_ports, point, port_range
 
 PORT_SLOTS = 15  # XT_MULTI_PORTS of linux/netfilter/xt_multiport.h; a range takes two
 
@@ -199,21 +198,23 @@ def _profile(plan: _Plan, profile: Profile) -> Chain:
 
 
 def _policy(plan: _Plan, policy: Policy, direction: Direction, book: SetBook) -> Chain:
-    """A line for each pair of what a rule's peers and its ports come to.
+    """The lines of its rules, in order."""
+    rules = policy.rules_of(direction)
+    ids = (plan.rule_ids[policy.key, direction, rule.index] for rule in rules)
+    lines = (line for rule, id_ in zip(rules, ids, strict=True) for line in _rule(policy, rule, id_, book))
+    return Chain(name=plan.policy_chains[direction, policy.key], lines=tuple(lines))
+
+
+def _rule(policy: Policy, rule: Rule, id_: str, book: SetBook) -> Iterator[Line]:
+    """A line for each pair of what its peers and its ports come to.
 
     `Goto`, so that the first match marks the packet and returns to the profile's chain.
     """
-    lines = (
-        Line(
-            matches=(*port, *peer),
-            action=Goto(names.ALLOW),
-            rule=plan.rule_ids[policy.key, direction, rule.index],
-        )
-        for rule in policy.rules_of(direction)
-        for peer in _peer_matches(policy, rule, book)
-        for port in _port_matches(policy, rule, book)
-    )
-    return Chain(name=plan.policy_chains[direction, policy.key], lines=tuple(lines))
+    peers = tuple(_peer_matches(policy, rule, book))
+    ports = tuple(_port_matches(policy, rule, book)) if peers else ()  # no set that no line asks
+    for peer in peers:
+        for port in ports:
+            yield Line(matches=(*port, *peer), action=Goto(names.ALLOW), rule=id_)
 
 
 def _peer_matches(policy: Policy, rule: Rule, book: SetBook) -> Iterator[tuple[Match, ...]]:
@@ -239,16 +240,14 @@ def _port_matches(policy: Policy, rule: Rule, book: SetBook) -> Iterator[tuple[M
         yield ()
         return
     numeric = union(
-        ports.port_range(item.protocol, item.first, item.last)
-        for item in rule.match.ports
-        if isinstance(item, PortRange)
+        port_range(item.protocol, item.first, item.last) for item in rule.match.ports if isinstance(item, PortRange)
     )
     for protocol in Protocol:
-        own = numeric & ports.all_ports(protocol)
-        if own and own == ports.all_ports(protocol):
+        own = numeric & all_ports(protocol)
+        if own and own == all_ports(protocol):
             yield (OfProtocol(protocol),)
         elif own:
-            base = ports.point(protocol, None)
+            base = point(protocol, None)
             ranges = ((first - base, last - base) for first, last in own)
             yield from ((ToPorts(protocol, chunk),) for chunk in _chunks(ranges))
     home = policy.namespace if rule.direction is Direction.INGRESS else None
