@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from npcompile.netset.cidrs import Family
 from npcompile.netset.intervals import IntervalSet, union
+from npcompile.readers.bytecode import compares_addresses
 from npcompile.readers.iptables_words import (
     ICMP,
     ICMP_MODULES,
@@ -48,6 +49,7 @@ from npcompile.readers.rules import (
     ProtocolMatch,
     Return,
     Rule,
+    SameAddressMatch,
     SetMatch,
     State,
     StateMatch,
@@ -58,6 +60,9 @@ from npcompile.readers.sets import End, IpSet
 
 if TYPE_CHECKING:
     from lark import Token
+
+
+_QUOTABLE = frozenset({"COMMENT", "BYTECODE"})
 
 
 class RuleReader:
@@ -77,7 +82,7 @@ class RuleReader:
 
     def read(self, token: Token) -> None:
         """Take one terminal."""
-        words = token.split(maxsplit=3) if token.type == "COMMENT" else token.split()
+        words = token.split(maxsplit=3) if token.type in _QUOTABLE else token.split()
         before_option = 2 if words[0] in {"-m", "--match"} and len(words) > 2 else 0
         negated = words[before_option] == "!"
         if negated:
@@ -164,6 +169,10 @@ class RuleReader:
         if len(self._comment.encode()) > LONGEST_COMMENT:
             raise RefusedError(f"the comment is longer than {LONGEST_COMMENT} bytes")
 
+    def _bytecode(self, words: list[str], negated: bool) -> None:
+        compares_addresses(self._family, words[3].strip('"'))
+        self._matches.append(SameAddressMatch())
+
     def _port_module(self, words: list[str], negated: bool) -> None:
         self._once("-m tcp, udp or sctp")
         if PORTED.get(self._protocol) != words[1]:
@@ -243,6 +252,7 @@ _READERS: Mapping[str, Callable[[RuleReader, list[str], bool], None]] = {
     "SET": RuleReader._set,
     "STATE": RuleReader._state,
     "MARK": RuleReader._mark,
+    "BYTECODE": RuleReader._bytecode,
     "COMMENT": RuleReader._read_comment,
     "PORT_MODULE": RuleReader._port_module,
     "PORTS": RuleReader._ports,

@@ -15,6 +15,7 @@ from npcompile.readers.rules import (
     Match,
     PortMatch,
     ProtocolMatch,
+    SameAddressMatch,
     SetMatch,
     State,
     StateMatch,
@@ -81,6 +82,8 @@ def _plainly_holds(match: Match, packet: Packet, sets: Mapping[str, IpSet]) -> b
             return packet.state in match.states
         case MarkMatch():
             return packet.mark & match.mask == match.value
+        case SameAddressMatch():
+            return packet.src == packet.dst
         case _:
             assert_never(match)
 

@@ -120,7 +120,24 @@ class MarkMatch:
     negated: bool = False
 
 
-Match = AddressMatch | ProtocolMatch | InterfaceMatch | SetMatch | PortMatch | IcmpMatch | StateMatch | MarkMatch
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SameAddressMatch:
+    """`-m bpf` with a program that compares the two addresses: the packet's source is its destination."""
+
+    negated: bool = False
+
+
+Match = (
+    AddressMatch
+    | ProtocolMatch
+    | InterfaceMatch
+    | SetMatch
+    | PortMatch
+    | IcmpMatch
+    | StateMatch
+    | MarkMatch
+    | SameAddressMatch
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
