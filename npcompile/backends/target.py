@@ -40,8 +40,8 @@ class Artifact:
     """What a target makes of a program.
 
     `files`: by name, the bytes to load.  `rules`: what the ids in them mean, sorted by id.  `unbound`: endpoints
-    without an address, which the artifact names nowhere although its rules are complete.  `load`: the commands that load the
-    files, in order.
+    without an address, which the artifact names nowhere although its rules are complete.  `load`: the commands that
+    load the files, in order.
     """
 
     target: str

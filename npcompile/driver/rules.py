@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,13 +11,14 @@ from types import ModuleType
 
 from npcompile.analyses import addressing
 from npcompile.analyses.checks.registry import CHECKS
+from npcompile.backends.iptables import limits
 from npcompile.diagnostics.model import RuleCode
 from npcompile.driver import bindings, check, config, emit
 from npcompile.frontend import codes
+from npcompile.readers import problems
 
 # Codes that no check owns are documented by the string under each, in the module that reports them.
-_MODULES = (codes, addressing, config, check, bindings, emit)
-_TARGETS = ("npcompile.backends.iptables",)
+_MODULES = (codes, addressing, config, check, bindings, emit, limits, problems)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,13 +38,8 @@ def documented_rules() -> Mapping[str, Documented]:
 def _all() -> Iterator[Documented]:
     for one in CHECKS:
         yield Documented(rule=one.RULE, text=inspect.cleandoc(one.__doc__ or ""))
-    for module in (*_MODULES, *_submodules()):
+    for module in _MODULES:
         yield from _constants(module)
-
-
-def _submodules() -> Iterator[ModuleType]:
-    for package in _TARGETS:
-        yield importlib.import_module(f"{package}.limits")
 
 
 def _constants(module: ModuleType) -> Iterator[Documented]:

@@ -10,6 +10,8 @@ from npcompile.diagnostics.model import Diagnostic, RuleCode, Severity, diagnose
 from npcompile.source import SourceFile, Span
 
 NOT_UNDERSTOOD = RuleCode(code="NPC706", slug="artifact-not-understood", severity=Severity.ERROR)
+"""An artifact says something that its loader would refuse, or that npcompile does not know: nothing can be said of it,
+and so it is never called right."""
 
 # Other than tab and newline none of these has a place in an artifact, and programs differ on which of them end a line.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")

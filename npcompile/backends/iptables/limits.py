@@ -14,8 +14,14 @@ from npcompile.ir.program import Program
 from npcompile.netset.cidrs import at, point
 
 CAPACITY = RuleCode(code="NPC701", slug="over-capacity", severity=Severity.ERROR)
+"""The kernel has no room for what the policies need: `emit` writes nothing, rather than an artifact that loads half."""
+
 AMBIGUOUS_ADDRESS = RuleCode(code="NPC703", slug="ambiguous-address", severity=Severity.ERROR)
+"""Two endpoints have one address: packet filters would give one the other's policies.  Usually one of the pods no
+longer runs, or a pod on its node's network lacks `hostNetwork: true`."""
+
 BAD_OPTION = RuleCode(code="NPC705", slug="unsupported-option", severity=Severity.ERROR)
+"""The target cannot do what an option asks for: an unknown node, or a packet mark that is not a single free bit."""
 
 KUBE_PROXY_MARKS = 0xC000  # 0x4000 to masquerade, 0x8000 to drop
 MOST_SETS = 65534  # IPSET_INVALID_ID of linux/netfilter/ipset/ip_set.h, less one

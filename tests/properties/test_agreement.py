@@ -1,0 +1,63 @@
+"""The design's heart: evaluator, z3 encoding and the reader of the emitted bytes say the same of every flow.
+
+None of the three calls another.  The artifact is read from its text as a node would load it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import z3
+from hypothesis import given, settings
+
+from npcompile.backends.registry import TARGETS
+from npcompile.backends.target import Options
+from npcompile.ir.flow import Flow, Verdict
+from npcompile.ir.policy import Direction
+from npcompile.ir.program import Program
+from npcompile.netset.cidrs import Family
+from npcompile.readers.passage import load, passage
+from npcompile.readers.rules import Ruleset
+from npcompile.semantics import decide
+from npcompile.symbolic.boxes import Boxes
+from npcompile.symbolic.encode import Encoding
+from npcompile.symbolic.ends import constants
+from npcompile.symbolic.vocabulary import Vocabulary
+from tests.strategies import programs_with_flow
+
+_CONTEXT = z3.Context()
+
+
+def emitted(program: Program, options: Options | None = None) -> Mapping[Family, Ruleset]:
+    """The program's iptables artifact, as its reader understands it."""
+    files = TARGETS["iptables"].emit(program, options or Options()).files
+    return load(
+        files["ipset.restore"],
+        {Family.V4: files["iptables.restore"], Family.V6: files["ip6tables.restore"]},
+    )
+
+
+def encoded(program: Program, flow: Flow) -> Verdict:
+    """What the z3 encoding says."""
+    vocabulary = Vocabulary.of(program)
+    boxes = Boxes(vocabulary, program.cluster)
+    encoding = Encoding(vocabulary, boxes, constants(vocabulary, program.cluster, flow, _CONTEXT), _CONTEXT)
+    sides = [z3.simplify(encoding.allowed(direction, program.policies)) for direction in Direction]
+    return Verdict.ALLOW if all(z3.is_true(side) for side in sides) else Verdict.DENY
+
+
+@settings(max_examples=300)
+@given(programs_with_flow(bound=True))
+def test_three_descriptions_agree(example: tuple[Program, Flow]) -> None:
+    program, flow = example
+    verdict = decide(program.policies, program.cluster, flow).verdict
+    assert encoded(program, flow) is verdict
+    assert passage(emitted(program), program.cluster, flow).verdict is verdict
+
+
+@settings(max_examples=100)
+@given(programs_with_flow(bound=True))
+def test_accepting_changes_no_verdict(example: tuple[Program, Flow]) -> None:
+    program, flow = example
+    verdict = decide(program.policies, program.cluster, flow).verdict
+    assert passage(emitted(program, Options(accept=True)), program.cluster, flow).verdict is verdict
