@@ -23,6 +23,7 @@ GENERATOR = ROOT.parent / "shared" / "bench" / "make_cluster.py"
 CLUSTER = ("--namespaces", "20", "--workloads", "10", "--replicas", "5", "--policies", "12")
 # Exit codes that are answers: clean, findings, undecided.  2 is unusable input.
 ANSWERED = frozenset({0, 1, 3})
+SHADOWED = "NPC101"
 
 PASS = (sys.executable, "-c", "pass")
 NPCOMPILE = (sys.executable, "-m", "npcompile")
@@ -82,7 +83,7 @@ def planted(directory: Path) -> Iterator[Policy]:
 def reported(policy: Policy, diagnostics: Sequence[Mapping[str, object]]) -> bool:
     """Whether a shadowing finding is about a policy: it stands in its lines, or names it."""
     return any(
-        str(diagnostic["code"]).startswith("NPC1") and (_within(diagnostic, policy) or _names(diagnostic, policy))
+        diagnostic["code"] == SHADOWED and (_within(diagnostic, policy) or _names(diagnostic, policy))
         for diagnostic in diagnostics
     )
 
