@@ -9,10 +9,10 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
-import tarfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -147,8 +147,7 @@ def test_a_checkout(new_environment: Callable[[], Environment]) -> None:
 
 def test_a_source_distribution_makes_the_same_wheel(tmp_path: Path) -> None:
     direct = hatch(ROOT, "wheel", tmp_path / "direct")
-    with tarfile.open(hatch(ROOT, "sdist", tmp_path / "sdist")) as archive:
-        archive.extractall(tmp_path / "source", filter="data")
+    shutil.unpack_archive(hatch(ROOT, "sdist", tmp_path / "sdist"), tmp_path / "source")
     (source,) = (tmp_path / "source").iterdir()
     built = hatch(source, "wheel", tmp_path / "from-sdist")
     assert contents(built) == contents(direct)
