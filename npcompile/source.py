@@ -1,11 +1,15 @@
 """Where a piece of input stands: files, and spans of their text.
 
-Lines and columns count from 1, and columns count characters, as editors show them.
+Lines and columns count from 1, and columns count characters (code points), as editors show them.  What ends a line is
+what YAML 1.1 and its readers say: LF, CR, both together, and Unicode's NEL, LS and PS; not form feeds and the like.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+
+LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +21,7 @@ class SourceFile:
 
     def line(self, number: int) -> str:
         """The text of a line, without its end; empty beyond the end of the file."""
-        lines = self.text.splitlines()
+        lines = LINE_BREAK.split(self.text)
         return lines[number - 1] if 0 < number <= len(lines) else ""
 
 
@@ -38,6 +42,14 @@ class Span:
     def order(self) -> tuple[str, int, int]:
         """The key that sorts spans as a reader meets them."""
         return (self.file.path, self.line, self.column)
+
+
+def position(text: str, offset: int) -> tuple[int, int]:
+    """The line and column of an offset in a text."""
+    line, start = 1, 0
+    for end in LINE_BREAK.finditer(text, 0, offset):
+        line, start = line + 1, end.end()
+    return line, offset - start + 1
 
 
 def whole_file(file: SourceFile) -> Span:

@@ -43,8 +43,13 @@ DUPLICATE_OBJECT = RuleCode(code="NPC012", slug="duplicate-object", severity=Sev
 """The same kind, namespace and name twice: in a cluster the last one applied wins.  If the files belong to several
 clusters, say so with `[[program]]` in `npcompile.toml`.  When both say the same, this is only an info."""
 
-STALE_FIELD = RuleCode(code="NPC013", slug="stale-field", severity=Severity.INFO)
-"""A field of earlier versions of the API, without effect (`status` of a NetworkPolicy)."""
+STALE_FIELD = RuleCode(code="NPC013", slug="stale-field", severity=Severity.WARNING)
+"""A field of earlier versions of the API, without effect (`status` of a NetworkPolicy).  API servers since 1.28 refuse
+it under strict validation, which is the default of `kubectl apply`."""
 
 SHARED_ADDRESS = RuleCode(code="NPC014", slug="shared-address", severity=Severity.WARNING)
 """Two pods have one address, so that no packet filter can tell them apart.  Usually one of them no longer runs."""
+
+ODD_CIDR = RuleCode(code="NPC015", slug="odd-cidr", severity=Severity.WARNING)
+"""A CIDR with leading zeros.  The API server takes `010.0.0.0/8` for 10.0.0.0/8; other programs read octal, or refuse
+it, and later versions of Kubernetes will."""

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from npcompile.diagnostics.model import Diagnostic, Note, RuleCode, diagnose
 from npcompile.frontend import codes
 from npcompile.frontend.nodes import Mapping, Node, Scalar, Sequence, span_of
-from npcompile.frontend.scalars import BadScalarError, Value, key_of, value_of
+from npcompile.frontend.scalars import JSON_FLOAT, BadScalarError, Value, key_of, resolve_plain, value_of
+from npcompile.frontend.yaml_errors import template_diagnostic
 from npcompile.source import SourceFile, Span
 
-_INT32 = 1 << 31
+_EMPTY: dict[str, Node] = {}
 
 
 @dataclass(slots=True)
@@ -26,6 +27,7 @@ class Problems:
 
     file: SourceFile
     found: list[Diagnostic] = field(default_factory=list)
+    _known: set[Diagnostic] = field(default_factory=set)
 
     def add(
         self,
@@ -36,8 +38,19 @@ class Problems:
         help: str = "",  # noqa: A002
         notes: tuple[Note, ...] = (),
     ) -> None:
-        """Note a problem at a node."""
-        self.found.append(diagnose(rule, span_of(self.file, node), message, help=help, notes=notes))
+        """Note a problem at a node, once.  What a template directive does to a value is not the value's fault."""
+        if isinstance(node, Scalar) and "{{" in node.text:
+            diagnostic = template_diagnostic(span_of(self.file, node))
+        else:
+            diagnostic = diagnose(rule, span_of(self.file, node), message, help=help, notes=notes)
+        if diagnostic not in self._known:
+            self._known.add(diagnostic)
+            self.found.append(diagnostic)
+
+    def template(self, node: Node | None) -> None:
+        """Note that a value that must be known here is a template directive, where it is one."""
+        if isinstance(node, Scalar) and "{{" in node.text:
+            self.add(node, "")
 
     def value(self, node: Scalar) -> Value:
         """A scalar's value; a tag that does not fit is a problem and gives None."""
@@ -61,7 +74,7 @@ class Fields:
             problems.add(node, f"`{path}` must be {what}, not {describe(problems, node)}")
 
     def _fill(self, node: Mapping) -> None:
-        for key, value in node.entries:
+        for key, value in zip(node.keys, node.values, strict=True):
             name = named_key(self.problems, key)
             if name is None:
                 continue
@@ -101,7 +114,8 @@ class Fields:
         if node is None:
             return None
         if not isinstance(node, Sequence):
-            self.problems.add(node, f"`{path}` must be a list, not {describe(self.problems, node)}")
+            advice = "start each item with `- `" if isinstance(node, Mapping) else ""
+            self.problems.add(node, f"`{path}` must be a list, not {describe(self.problems, node)}", help=advice)
             return None
         return [(item, f"{path}[{index}]") for index, item in enumerate(node.items)]
 
@@ -110,10 +124,22 @@ class Fields:
         node = self.take(name)
         return None if node is None else string(self.problems, node, f"{self.path}.{name}".lstrip("."))
 
-    def integer(self, name: str) -> tuple[int, Scalar] | None:
-        """A field that is a 32-bit integer, with its node."""
+    def integer(self, name: str, *, bits: int = 32) -> tuple[int, Scalar] | None:
+        """A field that is a signed integer, with its node."""
         node = self.take(name)
-        return None if node is None else integer(self.problems, node, f"{self.path}.{name}".lstrip("."))
+        return None if node is None else integer(self.problems, node, f"{self.path}.{name}".lstrip("."), bits=bits)
+
+    def boolean(self, name: str) -> bool | None:
+        """A field that is a boolean."""
+        node = self.take(name)
+        if node is None:
+            return None
+        value = self.problems.value(node) if isinstance(node, Scalar) else None
+        if isinstance(value, bool):
+            return value
+        path = f"{self.path}.{name}".lstrip(".")
+        self.problems.add(node, f"`{path}` must be `true` or `false`, not {describe(self.problems, node)}")
+        return None
 
     def close(self) -> None:
         """Report every field that was not asked for."""
@@ -160,13 +186,13 @@ def string(problems: Problems, node: Node, path: str) -> tuple[str, Scalar] | No
     return None
 
 
-def integer(problems: Problems, node: Node, path: str) -> tuple[int, Scalar] | None:
-    """A 32-bit integer, with its node.  `80.0` and `8e1` are 80 in JSON."""
+def integer(problems: Problems, node: Node, path: str, *, bits: int = 32) -> tuple[int, Scalar] | None:
+    """A signed integer, with its node.  `80.0` and `8e1` are 80 in YAML, and no integers in JSON."""
     if isinstance(node, Scalar):
         value = problems.value(node)
-        if isinstance(value, float) and value.is_integer():
+        if isinstance(value, float) and value.is_integer() and node.tag != JSON_FLOAT:
             value = int(value)
-        if isinstance(value, int) and not isinstance(value, bool) and -_INT32 <= value < _INT32:
+        if isinstance(value, int) and not isinstance(value, bool) and -(1 << bits - 1) <= value < 1 << bits - 1:
             return value, node
     problems.add(node, f"`{path}` must be an integer, not {describe(problems, node)}")
     return None
@@ -192,8 +218,10 @@ def describe(problems: Problems, node: Node) -> str:
             return f"the string `{value}`"
 
 
-def string_map(problems: Problems, node: Node | None, path: str) -> Iterator[tuple[str, str, Scalar, Node]]:
-    """A map of strings: key, value and their nodes.  A null value is the empty string."""
+def string_map(
+    problems: Problems, node: Node | None, path: str, *, nulls: bool = False
+) -> Iterator[tuple[str, str, Scalar, Node]]:
+    """A map of strings: key, value and their nodes.  With `nulls`, a null value is the empty string."""
     if node is None:
         return
     if not isinstance(node, Mapping):
@@ -201,7 +229,7 @@ def string_map(problems: Problems, node: Node | None, path: str) -> Iterator[tup
             problems.add(node, f"`{path}` must be an object, not {describe(problems, node)}")
         return
     seen: dict[str, Scalar] = {}
-    for key, value in node.entries:
+    for key, value in zip(node.keys, node.values, strict=True):
         name = named_key(problems, key)
         if name is None:
             continue
@@ -209,6 +237,48 @@ def string_map(problems: Problems, node: Node | None, path: str) -> Iterator[tup
             report_duplicate(problems, key, name, seen[name])
             continue
         seen[name] = key
+        if not nulls and isinstance(value, Scalar) and problems.value(value) is None:
+            report_null_label(problems, value, f"{path}.{name}")
+            continue
         text = string(problems, value, f"{path}.{name}")
         if text is not None:
             yield name, text[0], key, value
+
+
+def report_null_label(problems: Problems, node: Node, path: str) -> None:
+    """A label without a value, which is ambiguous."""
+    problems.add(node, f"`{path}` has no value: the API server takes it as empty, and `kubectl apply` drops it",
+                 help='write `""` for the empty value, or remove the key')  # fmt: skip
+
+
+def fields_of(problems: Problems, node: Node | None) -> dict[str, Node]:
+    """The fields of an object of the inventory by their names; none for anything else.
+
+    A key that stands twice is an error, but merge keys may bring what stands beside them: the last counts, as in
+    kubectl.
+    """
+    if not isinstance(node, Mapping):
+        return _EMPTY
+    fields = {key.text: value for key, value in zip(node.keys, node.values, strict=True)}
+    if len(fields) < len(node.keys) and not node.merges:
+        first: dict[str, Scalar] = {}
+        for key in node.keys:
+            if first.setdefault(key.text, key) is not key:
+                report_duplicate(problems, key, key.text, first[key.text])
+    return fields
+
+
+def labels_of(problems: Problems, node: Node | None) -> dict[str, str]:
+    """The labels of an object of the inventory, numbers and the like as they are written."""
+    labels: dict[str, str] = {}
+    for name, value in fields_of(problems, node).items():
+        if not isinstance(value, Scalar):
+            problems.add(value, f"label `{name}` must be a string, not {describe(problems, value)}")
+            continue
+        text = value.text
+        if value.plain and resolve_plain(text) is None:
+            report_null_label(problems, value, name)
+        elif "{{" in text:
+            problems.template(value)
+        labels[name] = text
+    return labels

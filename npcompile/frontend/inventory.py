@@ -1,25 +1,28 @@
 """Pods, workloads, namespaces, nodes and Services, read leniently: the API server has accepted them elsewhere, and
-npcompile needs a few of their fields only.
+npcompile needs a few of their fields only.  What it needs and cannot understand is an error all the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
+from functools import lru_cache, partial
+from ipaddress import IPv6Address, ip_address
 
-from npcompile.frontend.fields import Problems
+from npcompile.frontend.fields import Problems, fields_of, labels_of
 from npcompile.frontend.nodes import Mapping as MappingNode
-from npcompile.frontend.nodes import Node, Scalar, get, items_of, span_of
+from npcompile.frontend.nodes import Node, Scalar, items_of, span_of
 from npcompile.frontend.resolve import DEFAULT_NAMESPACE
-from npcompile.frontend.scalars import BadScalarError, key_of, resolve_plain, value_of
+from npcompile.frontend.scalars import BadScalarError, resolve_plain, value_of
 from npcompile.ir import cluster as ir
 from npcompile.ir.labels import NAMESPACE_NAME, Labels
 from npcompile.netset.cidrs import Address
 from npcompile.netset.ports import Protocol
-from npcompile.source import SourceFile, Span
+from npcompile.source import Span
 
 _FINISHED = ("Succeeded", "Failed")
+_PROTOCOLS = {protocol.value: protocol for protocol in (Protocol.TCP, Protocol.UDP, Protocol.SCTP)}
+_Fields = Mapping[str, Node]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,182 +44,208 @@ class WorkloadObject:
     template: ir.Pod
     owner: ir.Workload | None
     selector: Labels | None
+    retired: bool  # an earlier revision of a Deployment, which makes no pods any more
     span: Span = field(compare=False, repr=False)
 
 
 InventoryObject = PodObject | WorkloadObject | ir.Namespace | ir.Node | ir.Service
 
 
-def read_pod(problems: Problems, node: Node) -> PodObject:
+def read_pod(problems: Problems, node: MappingNode) -> PodObject:
     """A v1 Pod."""
-    file = problems.file
-    status = get(node, "status")
-    addresses = _addresses(problems, status, "podIPs", "podIP")
-    phase = _text(get(status, "phase"))
-    pod = _pod(file, node, get(node, "spec"), get(node, "metadata", "labels"), addresses=addresses)
+    top = fields_of(problems, node)
+    metadata, spec = fields_of(problems, top.get("metadata")), fields_of(problems, top.get("spec"))
+    status = fields_of(problems, top.get("status"))
+    span = span_of(problems.file, node)
     return PodObject(
-        pod=pod,
-        finished=phase in _FINISHED,
+        pod=ir.Pod(
+            namespace=_namespace(problems, metadata),
+            name=_name(problems, node, metadata),
+            labels=labels_of(problems, metadata.get("labels")),
+            addresses=_addresses(problems, status, "podIPs", "podIP"),
+            node=_text(spec.get("nodeName")) or None,
+            host_network=_is_true(spec.get("hostNetwork")),
+            ports=_container_ports(problems, spec),
+            span=span,
+        ),
+        finished=_text(status.get("phase")) in _FINISHED,
         host_addresses=_addresses(problems, status, "hostIPs", "hostIP"),
-        owner=_owner(node),
-        span=span_of(file, node),
+        owner=_owner(problems, metadata),
+        span=span,
     )
 
 
-def read_workload(problems: Problems, node: Node) -> WorkloadObject:
+def read_workload(problems: Problems, node: MappingNode, *, kind: str) -> WorkloadObject:
     """A workload of any kind, with its pod template."""
-    file = problems.file
-    kind, name = _text(get(node, "kind")), _name(node)
-    workload = ir.Workload(kind=kind, name=name)
-    template = get(node, "spec", "jobTemplate", "spec", "template") or get(node, "spec", "template")
-    selector = get(node, "spec", "selector", "matchLabels") or (
-        get(node, "spec", "selector") if kind == "ReplicationController" else None
-    )
+    top = fields_of(problems, node)
+    metadata, spec = fields_of(problems, top.get("metadata")), fields_of(problems, top.get("spec"))
+    job = fields_of(problems, fields_of(problems, spec.get("jobTemplate")).get("spec")) if kind == "CronJob" else spec
+    template = fields_of(problems, job.get("template"))
+    pod_metadata, pod_spec = (fields_of(problems, template.get(name)) for name in ("metadata", "spec"))
+    selector = spec.get("selector")
+    if kind != "ReplicationController":
+        selector = fields_of(problems, selector).get("matchLabels")
+    owner = _owner(problems, metadata)
+    workload = ir.Workload(kind=kind, name=_name(problems, node, metadata))
     return WorkloadObject(
         workload=workload,
-        template=_pod(
-            file, node, get(template, "spec"), get(template, "metadata", "labels"), workload=workload, template=True
+        template=ir.Pod(
+            namespace=_namespace(problems, metadata),
+            name=workload.name,
+            labels=labels_of(problems, pod_metadata.get("labels")),
+            node=_text(pod_spec.get("nodeName")) or None,
+            host_network=_is_true(pod_spec.get("hostNetwork")),
+            ports=_container_ports(problems, pod_spec),
+            workload=workload,
+            template=True,
+            span=span_of(problems.file, node),
         ),
-        owner=_owner(node),
-        selector=_labels(selector) if selector is not None else None,
-        span=span_of(file, node),
-    )
-
-
-def read_namespace(problems: Problems, node: Node) -> ir.Namespace:
-    """A v1 Namespace.  The API server sets the name label, whatever the manifest says."""
-    name = _name(node)
-    labels = {**_labels(get(node, "metadata", "labels")), NAMESPACE_NAME: name}
-    return ir.Namespace(name=name, labels=labels, span=span_of(problems.file, node))
-
-
-def read_node(problems: Problems, node: Node) -> ir.Node:
-    """A v1 Node, under every IP address of its status."""
-    addresses = []
-    for item in items_of(get(node, "status", "addresses")):
-        if _text(get(item, "type")) in ("InternalIP", "ExternalIP"):
-            addresses += _address(problems, get(item, "address"))
-    return ir.Node(name=_name(node), addresses=tuple(dict.fromkeys(addresses)), span=span_of(problems.file, node))
-
-
-def read_service(problems: Problems, node: Node) -> ir.Service:
-    """A v1 Service."""
-    spec = get(node, "spec")
-    selector = get(spec, "selector")
-    plural = get(spec, "clusterIPs") is not None
-    texts = list(items_of(get(spec, "clusterIPs"))) if plural else [get(spec, "clusterIP")]
-    addresses = [one for text in texts if _text(text) != "None" for one in _address(problems, text)]
-    named = isinstance(selector, MappingNode) and bool(selector.entries)
-    return ir.Service(
-        namespace=_namespace(node),
-        name=_name(node),
-        selector=_labels(selector) if named and _text(get(spec, "type")) != "ExternalName" else None,
-        addresses=tuple(addresses),
-        ports=tuple(_service_port(item) for item in items_of(get(spec, "ports"))),
+        owner=owner,
+        selector=labels_of(problems, selector) if selector is not None else None,
+        retired=kind == "ReplicaSet" and owner is not None and _number(spec.get("replicas")) == 0,
         span=span_of(problems.file, node),
     )
 
 
-READERS: Mapping[tuple[str, str], Callable[[Problems, Node], InventoryObject]] = {
-    ("", "Pod"): read_pod,
-    ("", "Namespace"): read_namespace,
-    ("", "Node"): read_node,
-    ("", "Service"): read_service,
-    ("", "ReplicationController"): read_workload,
-    **{(group, kind): read_workload
-       for group in ("apps", "extensions")
-       for kind in ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet")},
-    ("batch", "Job"): read_workload,
-    ("batch", "CronJob"): read_workload,
-}  # fmt: skip
-"""By (API group, kind)."""
+def read_namespace(problems: Problems, node: MappingNode) -> ir.Namespace:
+    """A v1 Namespace.  The API server sets the name label, whatever the manifest says."""
+    metadata = fields_of(problems, fields_of(problems, node).get("metadata"))
+    name = _name(problems, node, metadata)
+    labels = {**labels_of(problems, metadata.get("labels")), NAMESPACE_NAME: name}
+    return ir.Namespace(name=name, labels=labels, span=span_of(problems.file, node))
 
 
-def _pod(
-    file: SourceFile,
-    node: Node,
-    spec: Node | None,
-    labels: Node | None,
-    *,
-    addresses: tuple[Address, ...] = (),
-    workload: ir.Workload | None = None,
-    template: bool = False,
-) -> ir.Pod:
-    return ir.Pod(
-        namespace=_namespace(node),
-        name=_name(node),
-        labels=_labels(labels),
-        addresses=addresses,
-        node=_text(get(spec, "nodeName")) or None,
-        host_network=_is_true(get(spec, "hostNetwork")),
-        ports=tuple(_container_ports(spec)),
-        workload=workload,
-        template=template,
-        span=span_of(file, node),
+def read_node(problems: Problems, node: MappingNode) -> ir.Node:
+    """A v1 Node, under every IP address of its status."""
+    top = fields_of(problems, node)
+    addresses: list[Address] = []
+    for item in items_of(fields_of(problems, top.get("status")).get("addresses")):
+        address = fields_of(problems, item)
+        if _text(address.get("type")) in ("InternalIP", "ExternalIP"):
+            addresses += _address(problems, address.get("address"))
+    name = _name(problems, node, fields_of(problems, top.get("metadata")))
+    return ir.Node(name=name, addresses=tuple(dict.fromkeys(addresses)), span=span_of(problems.file, node))
+
+
+def read_service(problems: Problems, node: MappingNode) -> ir.Service:
+    """A v1 Service.  Without a selector, and as an ExternalName, its endpoints are not told by labels."""
+    top = fields_of(problems, node)
+    metadata, spec = fields_of(problems, top.get("metadata")), fields_of(problems, top.get("spec"))
+    selector = labels_of(problems, spec.get("selector"))
+    texts = (*items_of(spec.get("clusterIPs")), spec.get("clusterIP"))
+    addresses = [one for text in texts if _text(text) != "None" for one in _address(problems, text)]
+    return ir.Service(
+        namespace=_namespace(problems, metadata),
+        name=_name(problems, node, metadata),
+        selector=selector if selector and _text(spec.get("type")) != "ExternalName" else None,
+        addresses=tuple(dict.fromkeys(addresses)),
+        ports=tuple(_service_port(problems, item) for item in items_of(spec.get("ports"))),
+        span=span_of(problems.file, node),
     )
 
 
-def _container_ports(spec: Node | None) -> Iterator[ir.ContainerPort]:
+READERS: Mapping[tuple[str, str], Callable[[Problems, MappingNode], InventoryObject]] = {
+    ("v1", "Pod"): read_pod,
+    ("v1", "Namespace"): read_namespace,
+    ("v1", "Node"): read_node,
+    ("v1", "Service"): read_service,
+    **{
+        (version, kind): partial(read_workload, kind=kind)
+        for versions, kinds in (
+            (("v1",), ("ReplicationController",)),
+            (("apps/v1",), ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet")),
+            (("apps/v1beta2",), ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet")),
+            (("apps/v1beta1",), ("Deployment", "StatefulSet")),
+            (("extensions/v1beta1",), ("Deployment", "ReplicaSet", "DaemonSet")),
+            (("batch/v1",), ("Job", "CronJob")),
+            (("batch/v1beta1", "batch/v2alpha1"), ("CronJob",)),
+        )
+        for version in versions
+        for kind in kinds
+    },
+}
+"""By (apiVersion, kind); versions that API servers no longer have, too: what they say of pods has not changed."""
+
+
+def _container_ports(problems: Problems, spec: _Fields) -> tuple[ir.ContainerPort, ...]:
     """The ports of containers, and of init containers that go on running beside them (sidecars)."""
-    sidecars = (item for item in items_of(get(spec, "initContainers")) if _text(get(item, "restartPolicy")) == "Always")
-    for container in (*items_of(get(spec, "containers")), *sidecars):
-        for port in items_of(get(container, "ports")):
-            number, protocol = _number(get(port, "containerPort")), _protocol(get(port, "protocol"))
-            if number is not None and protocol is not None:
-                name = _text(get(port, "name")) or None
-                yield ir.ContainerPort(name=name, protocol=protocol, number=number)
+    found: dict[ir.ContainerPort, None] = {}
+    for item in items_of(spec.get("containers")):
+        found.update(dict.fromkeys(_ports(problems, fields_of(problems, item))))
+    for item in items_of(spec.get("initContainers")):
+        container = fields_of(problems, item)
+        if _text(container.get("restartPolicy")) == "Always":
+            found.update(dict.fromkeys(_ports(problems, container)))
+    return tuple(found)
 
 
-def _service_port(node: Node) -> ir.ServicePort:
-    number = _number(get(node, "port")) or 0
-    target = get(node, "targetPort")
-    named = _number(target) is None and bool(_text(target))
+def _ports(problems: Problems, container: _Fields) -> Iterator[ir.ContainerPort]:
+    for item in items_of(container.get("ports")):
+        port = fields_of(problems, item)
+        number, protocol = _number(port.get("containerPort")), _protocol(problems, port.get("protocol"))
+        if number is None or not 1 <= number <= 65535:
+            problems.add(port.get("containerPort", item), "`containerPort` must be a number between 1 and 65535")
+        else:
+            yield ir.ContainerPort(name=_text(port.get("name")) or None, protocol=protocol, number=number)
+
+
+def _service_port(problems: Problems, node: Node) -> ir.ServicePort:
+    port = fields_of(problems, node)
+    number, target = _number(port.get("port")), port.get("targetPort")
+    if number is None or not 1 <= number <= 65535:
+        problems.add(port.get("port", node), "a Service's `port` must be a number between 1 and 65535")
+    word = _number(target) if _number(target) is not None else _text(target)
     return ir.ServicePort(
-        name=_text(get(node, "name")) or None,
-        protocol=_protocol(get(node, "protocol")) or Protocol.TCP,
-        number=number,
-        target=_text(target) if named else _number(target) or number,
+        name=_text(port.get("name")) or None,
+        protocol=_protocol(problems, port.get("protocol")),
+        number=number or 0,
+        target=word or number or 0,
     )
 
 
-def _owner(node: Node) -> ir.Workload | None:
-    """The owner that controls an object (the first, where none says so)."""
-    owners = list(items_of(get(node, "metadata", "ownerReferences")))
-    chosen = next((owner for owner in owners if _is_true(get(owner, "controller"))), owners[0] if owners else None)
-    if chosen is None:
+def _owner(problems: Problems, metadata: _Fields) -> ir.Workload | None:
+    """The owner that controls an object (the first, where none says so).  A static pod's is its node: no workload."""
+    owners = [fields_of(problems, item) for item in items_of(metadata.get("ownerReferences"))]
+    chosen = next((owner for owner in owners if _is_true(owner.get("controller"))), owners[0] if owners else None)
+    if chosen is None or _text(chosen.get("kind")) == "Node":
         return None
-    return ir.Workload(kind=_text(get(chosen, "kind")), name=_text(get(chosen, "name")))
+    return ir.Workload(kind=_text(chosen.get("kind")), name=_text(chosen.get("name")))
 
 
-def _addresses(problems: Problems, status: Node | None, plural: str, singular: str) -> tuple[Address, ...]:
-    found = [one for item in items_of(get(status, plural)) for one in _address(problems, get(item, "ip"))]
-    return tuple(dict.fromkeys(found or _address(problems, get(status, singular))))
+def _addresses(problems: Problems, status: _Fields, plural: str, singular: str) -> tuple[Address, ...]:
+    """The addresses of a pod or its host, one a family at most, as the API has it."""
+    several = [fields_of(problems, item).get("ip") for item in items_of(status.get(plural))]
+    found = [one for node in several for one in _address(problems, node)]
+    found += _address(problems, status.get(singular))
+    unique = tuple(dict.fromkeys(found))
+    if len(unique) > len({one.version for one in unique}):
+        at = status.get(plural) or status[singular]
+        words = ", ".join(str(one) for one in unique)
+        problems.add(at, f"`{plural}` and `{singular}` have several addresses of one family: {words}")
+    return unique
 
 
 def _address(problems: Problems, node: Node | None) -> list[Address]:
     text = _text(node)
     if node is None or not text:
         return []
-    try:
-        return [ip_address(text)]
-    except ValueError:
+    address = _parsed(text)
+    if address is None:
         problems.add(node, f"`{text}` is no IP address")
         return []
+    return [address]
 
 
-def _labels(node: Node | None) -> dict[str, str]:
-    if not isinstance(node, MappingNode):
-        return {}
-    return {_key(key): _text(value) for key, value in node.entries}
-
-
-def _key(node: Scalar) -> str:
-    if not node.plain:
-        return node.text
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> Address | None:
+    """An address, an IPv4-mapped one as the IPv4 address that it is on the wire; None for anything else."""
     try:
-        return key_of(node) or node.text
-    except BadScalarError:
-        return node.text
+        address = ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address):
+        return None if address.scope_id else address.ipv4_mapped or address
+    return address
 
 
 def _text(node: Node | None) -> str:
@@ -233,6 +262,8 @@ def _number(node: Node | None) -> int | None:
         value = value_of(node)
     except BadScalarError:
         return None
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
@@ -240,14 +271,25 @@ def _is_true(node: Node | None) -> bool:
     return isinstance(node, Scalar) and node.plain and resolve_plain(node.text) is True
 
 
-def _protocol(node: Node | None) -> Protocol | None:
+def _protocol(problems: Problems, node: Node | None) -> Protocol:
     text = _text(node) or "TCP"
-    return Protocol(text) if text in ("TCP", "UDP", "SCTP") else None
+    if node is not None and text not in _PROTOCOLS:
+        problems.add(node, f"`protocol` must be one of `TCP`, `UDP`, `SCTP`, not `{text}`")
+    return _PROTOCOLS.get(text, Protocol.TCP)
 
 
-def _name(node: Node) -> str:
-    return _text(get(node, "metadata", "name")) or f"{_text(get(node, 'metadata', 'generateName'))}*"
+def _name(problems: Problems, node: MappingNode, metadata: _Fields) -> str:
+    """An object's name; the prefix that is to become one, with a star."""
+    name, prefix = _text(metadata.get("name")), _text(metadata.get("generateName"))
+    if not name and not prefix:
+        problems.add(node, "`metadata.name` is required")
+    elif "{{" in name or "{{" in prefix:
+        problems.template(metadata.get("name", metadata.get("generateName")))
+    return name or f"{prefix}*"
 
 
-def _namespace(node: Node) -> str:
-    return _text(get(node, "metadata", "namespace")) or DEFAULT_NAMESPACE
+def _namespace(problems: Problems, metadata: _Fields) -> str:
+    text = _text(metadata.get("namespace")) or DEFAULT_NAMESPACE
+    if "{{" in text:
+        problems.template(metadata["namespace"])
+    return text

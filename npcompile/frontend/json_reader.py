@@ -10,17 +10,20 @@ import json.decoder
 import re
 from bisect import bisect_right
 from collections.abc import Callable
+from typing import NamedTuple
 
 from npcompile.diagnostics.model import Diagnostic, RuleCode, diagnose
 from npcompile.frontend import codes
-from npcompile.frontend.nodes import Document, Mapping, Node, Place, Scalar, Sequence
+from npcompile.frontend.nodes import Document, Mapping, Node, Scalar, Sequence
+from npcompile.frontend.scalars import JSON_FLOAT
 from npcompile.frontend.yaml_reader import MAX_DEPTH
-from npcompile.source import SourceFile, Span
+from npcompile.source import LINE_BREAK, SourceFile, Span
 
 # The standard library's C scanner of strings, which is public only within its decoder.
 _scan_string: Callable[[str, int], tuple[str, int]] = json.decoder.scanstring  # type: ignore[attr-defined]
 
 _SPACE = re.compile(r"[ \t\r\n]*")
+_FRACTION = re.compile(r"[0-9][.eE]")
 _WORD = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?|true|false|null")
 
 
@@ -29,8 +32,8 @@ def looks_like_json(text: str) -> bool:
     return text.lstrip()[:1] in ("{", "[")
 
 
-def read_json(file: SourceFile) -> tuple[list[Document], list[Diagnostic]]:
-    """Every value of a text of one or more JSON values."""
+def read_json(file: SourceFile) -> tuple[list[Document], Diagnostic | None]:
+    """Every value of a text of one or more JSON values; where it is not JSON, those before, and what is wrong."""
     reader = _Reader(file)
     documents: list[Document] = []
     at = reader.skip(0)
@@ -40,10 +43,25 @@ def read_json(file: SourceFile) -> tuple[list[Document], list[Diagnostic]]:
             documents.append(Document(file, root))
             at = reader.skip(at)
     except _BadJsonError as error:
-        where, column = reader.place(error.at)
-        span = Span(file, where + 1, column + 1, where + 1, column + 2)
-        return documents, [diagnose(error.rule, span, error.message)]
-    return documents, []
+        mark = reader.mark(error.at)
+        span = Span(file, mark.line + 1, mark.column + 1, mark.line + 1, mark.column + 2)
+        return documents, diagnose(error.rule, span, error.message)
+    return documents, None
+
+
+class _Mark(NamedTuple):
+    """A place by its offset; its line is looked up when somebody asks."""
+
+    lines: list[int]  # where each starts
+    at: int
+
+    @property
+    def line(self) -> int:
+        return bisect_right(self.lines, self.at) - 1
+
+    @property
+    def column(self) -> int:
+        return self.at - self.lines[self.line]
 
 
 class _BadJsonError(Exception):
@@ -56,12 +74,11 @@ class _Reader:
 
     def __init__(self, file: SourceFile) -> None:
         self.text = file.text
-        self.lines = [0, *(match.end() for match in re.finditer(r"\n", file.text))]
+        self.lines = [0, *(match.end() for match in LINE_BREAK.finditer(file.text))]
         self.depth = 0
 
-    def place(self, at: int) -> Place:
-        line = bisect_right(self.lines, at) - 1
-        return line, at - self.lines[line]
+    def mark(self, at: int) -> _Mark:
+        return _Mark(self.lines, at)
 
     def skip(self, at: int) -> int:
         match = _SPACE.match(self.text, at)
@@ -82,7 +99,9 @@ class _Reader:
         match = _WORD.match(self.text, at)
         if not match:
             raise _BadJsonError(at, f"not JSON: expected a value, found {self.found(at)}")
-        return Scalar(match.group(), True, None, self.place(at), self.place(match.end())), match.end()
+        word = match.group()
+        tag = JSON_FLOAT if _FRACTION.search(word) else None
+        return Scalar(word, tag is None, tag, self.mark(at), self.mark(match.end())), match.end()
 
     def string(self, at: int) -> tuple[Scalar, int]:
         try:
@@ -91,22 +110,24 @@ class _Reader:
             raise _BadJsonError(error.pos, f"not JSON: {error.msg.lower()}") from None
         # A surrogate without its partner is no character; Go's decoder replaces it, too.
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        return Scalar(text, False, None, self.place(at), self.place(end)), end
+        return Scalar(text, False, None, self.mark(at), self.mark(end)), end
 
     def object(self, at: int) -> tuple[Mapping, int]:
-        entries: list[tuple[Scalar, Node]] = []
+        keys: list[Scalar] = []
+        values: list[Node] = []
         here = self.skip(at + 1)
         while self.text[here : here + 1] != "}":
-            if entries:
+            if keys:
                 here = self.skip(self.expect(",", here))
             if self.text[here : here + 1] != '"':
                 raise _BadJsonError(here, f"not JSON: expected a key in double quotes, found {self.found(here)}")
             key, here = self.string(here)
             here = self.skip(self.expect(":", self.skip(here)))
             value, here = self.value(here)
-            entries.append((key, value))
+            keys.append(key)
+            values.append(value)
             here = self.skip(here)
-        return Mapping(entries, self.place(at), self.place(here + 1)), here + 1
+        return Mapping(keys, values, False, self.mark(at), self.mark(here + 1)), here + 1
 
     def array(self, at: int) -> tuple[Sequence, int]:
         items: list[Node] = []
@@ -117,7 +138,7 @@ class _Reader:
             item, here = self.value(here)
             items.append(item)
             here = self.skip(here)
-        return Sequence(items, self.place(at), self.place(here + 1)), here + 1
+        return Sequence(items, self.mark(at), self.mark(here + 1)), here + 1
 
     def expect(self, character: str, at: int) -> int:
         if self.text[at : at + 1] != character:

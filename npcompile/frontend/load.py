@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from npcompile.diagnostics.errors import InputError
 from npcompile.diagnostics.model import Diagnostic, Severity, diagnose
 from npcompile.frontend import codes, kinds
 from npcompile.frontend.assemble import Objects, assemble
-from npcompile.frontend.fields import Problems
+from npcompile.frontend.fields import Problems, report_duplicate
 from npcompile.frontend.inventory import READERS
 from npcompile.frontend.json_reader import looks_like_json, read_json
 from npcompile.frontend.network_policy import read_network_policy
@@ -21,6 +24,8 @@ from npcompile.ir.program import Program
 from npcompile.source import SourceFile, Span, whole_file
 
 _POLICY_FIELDS = ("podSelector", "policyTypes", "ingress", "egress")
+_MANIFEST = re.compile("apiVersion|networkpolicy", re.IGNORECASE)
+_NO_OBJECT = "a document that is no object"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,13 +49,26 @@ def decode(path: str, data: bytes) -> SourceFile:
 def load(files: Iterable[SourceFile]) -> Loaded:
     """Read a program from the texts of its files; raises InputError with everything that is wrong in any of them."""
     reading = _Reading()
-    for file in files:
-        reading.read_file(file)
-    program, problems = assemble(reading.objects)
+    with _no_cycle_collection():
+        for file in files:
+            reading.read_file(file)
+        program, problems = assemble(reading.objects)
     diagnostics = sorted([*reading.diagnostics, *problems, *reading.skipped()], key=lambda d: d.order)
     if any(diagnostic.severity is Severity.ERROR for diagnostic in diagnostics):
         raise InputError(diagnostics)
     return Loaded(program=program, diagnostics=tuple(diagnostics))
+
+
+@contextmanager
+def _no_cycle_collection() -> Iterator[None]:
+    """A million young objects, none of them in a cycle: looking for cycles would take half of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class _Reading:
@@ -62,54 +80,13 @@ class _Reading:
         self.skipped_kinds: Counter[str] = Counter()
 
     def read_file(self, file: SourceFile) -> None:
-        documents, problems = _read_text(file)
-        if problems and "apiVersion" not in file.text:
-            # No Kubernetes object is without that word: the file is another tool's.
-            self.skipped_kinds["text that is no manifest"] += 1
-            return
-        self.diagnostics += problems
-        for document in documents:
-            self.read_document(document)
-
-    def read_document(self, document: Document) -> None:
-        problems = Problems(document.file)
-        if isinstance(document.root, Sequence):
-            self.skipped_kinds["a document that is no object"] += 1
-        else:
-            self.read_object(problems, document.root)
-        self.diagnostics += problems.found
-
-    def read_object(self, problems: Problems, node: Node) -> None:
-        api_version, kind = _word(node, "apiVersion"), _word(node, "kind")
-        spec = get(node, "spec")
-        like = isinstance(spec, Mapping) and sum(get(spec, name) is not None for name in _POLICY_FIELDS) >= 2
-        match kinds.fate_of(api_version, kind, looks_like_policy=like):
-            case kinds.Fate.POLICY:
-                raw = read_network_policy(problems, node)
-                if raw is not None:
-                    self.objects.policies.append(resolve(raw))
-            case kinds.Fate.INVENTORY:
-                group, _ = kinds.split_api_version(api_version)
-                self.objects.inventory.append(READERS[group, kind](problems, node))
-            case kinds.Fate.LIST:
-                self.read_list(problems, node, api_version, kind)
-            case kinds.Fate.FOREIGN:
-                name = _word(get(node, "metadata"), "name")
-                message = f"`{kind}` of `{api_version}` (`{name}`) is not judged, although it may change what passes"
-                self.diagnostics.append(diagnose(codes.FOREIGN_POLICY, _where(problems.file, node, "kind"), message))
-            case kinds.Fate.ALMOST:
-                self.diagnostics.append(_almost(problems.file, node, api_version, kind))
-            case kinds.Fate.SKIPPED:
-                self.skipped_kinds[kind or "a document that is no object"] += 1
-
-    def read_list(self, problems: Problems, node: Node, api_version: str, kind: str) -> None:
-        items = get(node, "items")
-        if not isinstance(items, Sequence):
-            if items is None or isinstance(items, Mapping):
-                self.skipped_kinds[kind] += 1
-            return
-        for item in items.items:
-            self.read_object(problems, _with_kind(item, api_version, kind))
+        reader = _FileReading(self, Problems(file))
+        for one in _read_text(file):
+            if isinstance(one, Diagnostic):
+                reader.unreadable.append(one)
+            else:
+                reader.read_document(one.root)
+        reader.finish()
 
     def skipped(self) -> Iterator[Diagnostic]:
         if self.skipped_kinds:
@@ -117,41 +94,124 @@ class _Reading:
             yield diagnose(codes.SKIPPED, None, f"skipped what no NetworkPolicy concerns: {words}")
 
 
-def _read_text(file: SourceFile) -> tuple[list[Document], list[Diagnostic]]:
+class _FileReading:
+    """One file's documents.  kubectl takes only objects; other files of a folder are none of our business."""
+
+    def __init__(self, reading: _Reading, problems: Problems) -> None:
+        self.reading, self.problems = reading, problems
+        self.unreadable: list[Diagnostic] = []
+        self.strays: list[Node] = []  # documents without kind or apiVersion
+        self.objects = 0
+
+    def finish(self) -> None:
+        """Decide what documents that are no objects mean: nothing in another tool's file, an error beside objects."""
+        skipped, file = self.reading.skipped_kinds, self.problems.file
+        if self.unreadable and not self.objects and not _MANIFEST.search(file.text):
+            skipped["text that is no manifest"] += 1
+            self.unreadable.clear()
+        if self.objects:
+            for node in self.strays:
+                message = "a document without `apiVersion` and `kind` among Kubernetes objects"
+                advice = "complete it or remove it: `kubectl apply` refuses it, and it is not judged"
+                self.problems.add(node, message, rule=codes.ALMOST_KNOWN_KIND, help=advice)
+        elif self.strays:
+            skipped[_NO_OBJECT] += len(self.strays)
+        self.reading.diagnostics += self.unreadable
+        self.reading.diagnostics += self.problems.found
+
+    def read_document(self, root: Node) -> None:
+        if isinstance(root, Sequence) and any(_word(item, "apiVersion") and _word(item, "kind") for item in root.items):
+            message = "a plain list of objects, which Kubernetes does not read"
+            advice = "separate them with `---`, or wrap them in `apiVersion: v1`, `kind: List`, `items:`"
+            self.problems.add(root, message, rule=codes.ALMOST_KNOWN_KIND, help=advice)
+        elif isinstance(root, Mapping):
+            self.read_object(root, "", "")
+        elif not _is_null(root):
+            self.strays.append(root)
+
+    def read_object(self, node: Mapping, api_version: str, kind: str) -> None:
+        """Give an object to its reader; `api_version` and `kind` are a list's, for items that do not say theirs."""
+        words = [key for key in node.keys if key.text in ("apiVersion", "kind")]
+        if len(words) > len({key.text for key in words}):
+            report_duplicate(self.problems, words[-1], words[-1].text, words[0])
+            return
+        api_version, kind = _word(node, "apiVersion") or api_version, _word(node, "kind") or kind
+        incomplete = not (api_version and kind)
+        fate = kinds.fate_of(api_version, kind, looks_like_policy=incomplete and _looks_like_policy(node))
+        self.objects += not incomplete
+        match fate:
+            case kinds.Fate.POLICY:
+                raw = read_network_policy(self.problems, node)
+                if raw is not None:
+                    self.reading.objects.policies.append(resolve(raw))
+            case kinds.Fate.INVENTORY:
+                found = READERS[api_version, kind](self.problems, node)
+                if found is not None:
+                    self.reading.objects.inventory.append(found)
+            case kinds.Fate.LIST:
+                self.read_list(node, api_version, kind)
+            case kinds.Fate.FOREIGN:
+                name = _word(get(node, "metadata"), "name")
+                message = f"`{kind}` of `{api_version}` (`{name}`) is not judged, although it may change what passes"
+                self.problems.found.append(diagnose(codes.FOREIGN_POLICY, self.where(node, "kind"), message))
+            case kinds.Fate.ALMOST:
+                self.problems.found.append(self.almost(node, api_version, kind))
+            case kinds.Fate.SKIPPED if not incomplete:
+                self.reading.skipped_kinds[kind] += 1
+            case kinds.Fate.SKIPPED:
+                self.strays += [node] if node.keys else []
+
+    def read_list(self, node: Mapping, api_version: str, kind: str) -> None:
+        items = get(node, "items")
+        if not isinstance(items, Sequence):
+            if not kinds.is_known_list(kind):
+                self.reading.skipped_kinds[kind] += 1
+            elif items is None or not _is_null(items):
+                self.problems.add(items or node, f"a `{kind}` needs `items`, a list of objects")
+            return
+        item_version, item_kind = kinds.item_kind(api_version, kind)
+        for item in items.items:
+            if not isinstance(item, Mapping):
+                self.problems.add(item, f"an item of a `{kind}` must be an object")
+                continue
+            own_version, own_kind = _word(item, "apiVersion") or item_version, _word(item, "kind") or item_kind
+            if kinds.fate_of(own_version, own_kind, looks_like_policy=False) is kinds.Fate.LIST:
+                self.problems.add(item, f"a `{own_kind}` within a `{kind}`, which `kubectl apply` does not read",
+                                  help="put its items into the outer list")  # fmt: skip
+            else:
+                self.read_object(item, item_version, item_kind)
+
+    def almost(self, node: Node, api_version: str, kind: str) -> Diagnostic:
+        at = "apiVersion" if kind == "NetworkPolicy" else "kind"
+        found = f"`kind: {kind}`" if kind else "no `kind`"
+        version = f"`apiVersion: {api_version}`" if api_version else "no `apiVersion`"
+        return diagnose(codes.ALMOST_KNOWN_KIND, self.where(node, at),
+                        f"an object with {version} and {found} would be ignored",
+                        help=f"write {kinds.expected(kind)}")  # fmt: skip
+
+    def where(self, node: Node, name: str) -> Span:
+        return span_of(self.problems.file, get(node, name) or node)
+
+
+def _read_text(file: SourceFile) -> Iterable[Document | Diagnostic]:
+    """JSON is read as JSON, and, as in kubectl, as YAML where it is not quite JSON; not if the file says it is JSON."""
     if looks_like_json(file.text):
-        documents, problems = read_json(file)
-        if not problems or file.path.endswith(".json"):
-            return documents, problems
+        documents, problem = read_json(file)
+        if problem is None:
+            return documents
+        if file.path.endswith(".json"):
+            return [*documents, problem]
     return read_yaml(file)
+
+
+def _looks_like_policy(node: Node) -> bool:
+    return sum(get(node, "spec", name) is not None for name in _POLICY_FIELDS) >= 2
 
 
 def _word(node: Node | None, name: str) -> str:
     value = get(node, name)
-    return value.text if isinstance(value, Scalar) else ""
+    return value.text if isinstance(value, Scalar) and not _is_null(value) else ""
 
 
-def _with_kind(item: Node, api_version: str, kind: str) -> Node:
-    """An item of a typed list (`PodList`) may leave its kind and apiVersion to the list."""
-    if not isinstance(item, Mapping) or kind == "List" or get(item, "kind") is not None:
-        return item
-    words = {"apiVersion": api_version, "kind": kind.removesuffix("List")}
-    missing = [
-        (Scalar(key, False, None, item.start, item.start), Scalar(word, False, None, item.start, item.start))
-        for key, word in words.items()
-        if get(item, key) is None
-    ]
-    return item._replace(entries=[*missing, *item.entries])
-
-
-def _almost(file: SourceFile, node: Node, api_version: str, kind: str) -> Diagnostic:
-    at = "apiVersion" if kind == "NetworkPolicy" else "kind"
-    found = f"`kind: {kind}`" if kind else "no `kind`"
-    version = f"`apiVersion: {api_version}`" if api_version else "no `apiVersion`"
-    return diagnose(
-        codes.ALMOST_KNOWN_KIND, _where(file, node, at),
-        f"an object with {version} and {found} would be ignored", help=f"write {kinds.expected(kind)}",
-    )  # fmt: skip
-
-
-def _where(file: SourceFile, node: Node, name: str) -> Span:
-    return span_of(file, get(node, name) or node)
+def _is_null(node: Node) -> bool:
+    return isinstance(node, Scalar) and node.plain and node.text in ("", "~", "null", "Null", "NULL")

@@ -6,7 +6,7 @@ Each check returns what is wrong with a text, or None.  Source: k8s.io/apimachin
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, ip_network
 
 from npcompile.netset.cidrs import Network
 
@@ -14,7 +14,8 @@ _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _DNS_SUBDOMAIN = re.compile(rf"{_DNS_LABEL.pattern}(\.{_DNS_LABEL.pattern})*")
 _LABEL_PART = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
 _PORT_NAME = re.compile(r"[-a-z0-9]+")
-_IPV4_CIDR = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3}){3})/([0-9]{1,3})")
+_CIDR = re.compile(r"[0-9.]+/[0-9]+|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*/[0-9]+")
+_LEADING_ZEROS = re.compile(r"(?<![0-9a-fA-F])0+(?=[0-9a-fA-F])")
 
 
 def dns_label(text: str) -> str | None:
@@ -80,19 +81,23 @@ def port_name(text: str) -> str | None:
 def cidr(text: str) -> Network | None:
     """A CIDR as the API server reads it, host bits cleared; None when it refuses the text.
 
-    Leading zeros of an IPv4 octet are decimal (netutils.ParseCIDRSloppy, which keeps old manifests valid).
+    Leading zeros are allowed, and are decimal in IPv4 (netutils.ParseCIDRSloppy, which keeps old manifests valid).
     """
-    if match := _IPV4_CIDR.fullmatch(text):
-        octets = [int(octet) for octet in match.group(1).split(".")]
-        length = int(match.group(2))
-        if max(octets) > 255 or length > 32 or (len(match.group(2)) > 1 and match.group(2)[0] == "0"):
-            return None
-        return IPv4Network((bytes(octets), length), strict=False)
-    address, slash, length_text = text.rpartition("/")
-    if not slash or ":" not in address or "%" in address or not re.fullmatch("0|[1-9][0-9]{0,2}", length_text):
+    if not _CIDR.fullmatch(text):
         return None
     try:
-        network = ip_network(text, strict=False)
+        return ip_network(_LEADING_ZEROS.sub("", text), strict=False)
     except ValueError:
         return None
-    return network if isinstance(network, IPv6Network) else None
+
+
+def is_canonical_cidr(text: str) -> bool:
+    """Whether a valid CIDR is written without leading zeros, so that every tool reads it alike."""
+    return not _LEADING_ZEROS.search(text)
+
+
+def mapped_ipv4(network: Network) -> IPv4Network | None:
+    """The IPv4 network that an IPv6 network lies over (`::ffff:10.0.0.0/104` over `10.0.0.0/8`); None for others."""
+    if isinstance(network, IPv4Network) or network.prefixlen < 96 or network.network_address.ipv4_mapped is None:
+        return None
+    return IPv4Network((int(network.network_address.ipv4_mapped), network.prefixlen - 96))

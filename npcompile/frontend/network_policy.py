@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from npcompile.diagnostics.model import Severity, diagnose
+from npcompile.diagnostics.model import Severity
 from npcompile.frontend import codes, names
 from npcompile.frontend.fields import Fields, Problems, describe, integer, string, string_map
 from npcompile.frontend.metadata import read_metadata
@@ -47,10 +47,12 @@ def read_network_policy(problems: Problems, node: Node) -> RawPolicy | None:
 
 
 def _note_status(problems: Problems, top: Fields) -> None:
-    """NetworkPolicy had a status until Kubernetes 1.28, and what older tools exported still carries it."""
-    if top.take("status") is not None and (key := top.key_node("status")):
-        text = "`status` has no effect: NetworkPolicy lost it in Kubernetes 1.28"
-        problems.found.append(diagnose(codes.STALE_FIELD, span_of(problems.file, key), text, help="remove it"))
+    """NetworkPolicy had a status until Kubernetes 1.28, and what older clusters exported still carries it."""
+    top.take("status")
+    if key := top.key_node("status"):
+        problems.add(key, "`status` is no field of a NetworkPolicy any more, and has no effect",
+                     rule=codes.STALE_FIELD,
+                     help="remove it: API servers since 1.28 refuse it under strict validation")  # fmt: skip
 
 
 def _policy_types(spec: Fields) -> tuple[str, ...] | None:
@@ -138,6 +140,13 @@ def _cidr(problems: Problems, node: Scalar, text: str, path: str) -> Network | N
     network = names.cidr(text)
     if network is None:
         problems.add(node, f"`{path}` must be a CIDR such as `10.0.0.0/8` or `2001:db8::/32`, not `{text}`")
+    elif mapped := names.mapped_ipv4(network):
+        problems.add(node, f"`{path}`: `{text}` is an IPv4-mapped IPv6 block, which network plugins read differently",
+                     help=f"write `{mapped}`")  # fmt: skip
+        return None
+    elif not names.is_canonical_cidr(text):
+        problems.add(node, f"`{path}`: `{text}` has leading zeros, which the API server reads as decimal",
+                     rule=codes.ODD_CIDR, help=f"write `{network}`: others may read octal, or refuse it")  # fmt: skip
     return network
 
 
@@ -211,8 +220,8 @@ def _selector(parent: Fields, name: str) -> RawSelector | None:
     problems, path = parent.problems, fields.path
     requirements = []
     for key, value, key_node, value_node in string_map(problems, fields.take("matchLabels"), f"{path}.matchLabels"):
-        _check(problems, key_node, f"label key `{key}`", names.label_key(key))
-        _check(problems, value_node, f"label value `{value}`", names.label_value(value))
+        _check(problems, key_node, f"label key `{key}` in `{path}.matchLabels`", names.label_key(key))
+        _check(problems, value_node, f"label value `{value}` in `{path}.matchLabels`", names.label_value(value))
         requirements.append(
             RawRequirement(key=key, operator="In", values=(value,), span=span_of(problems.file, key_node))
         )
@@ -240,15 +249,13 @@ def _requirement(problems: Problems, node: Node, path: str) -> RawRequirement | 
         problems.add(operator[1], f"`{path}`: operator `{word}` needs `values`")
     elif word not in ("In", "NotIn") and items:
         problems.add(items[0][0], f"`{path}`: operator `{word}` takes no `values`")
-    _check(
-        problems,
-        key[1] if key else node,
-        f"label key `{key[0] if key else ''}`",
-        names.label_key(key[0] if key else ""),
-    )
+    if key and key[0]:
+        _check(problems, key[1], f"label key `{key[0]}` in `{path}.key`", names.label_key(key[0]))
+    elif key or fields.take("key") is None:
+        problems.add(key[1] if key else node, f"`{path}.key` is required")
     for value in found:
         if value is not None:
-            _check(problems, value[1], f"label value `{value[0]}`", names.label_value(value[0]))
+            _check(problems, value[1], f"label value `{value[0]}` in `{path}.values`", names.label_value(value[0]))
     return RawRequirement(
         key=key[0] if key else "",
         operator=word,

@@ -1,17 +1,25 @@
 """Parsed text before anyone knows what it means: scalars, mappings and sequences that know their place.
 
 Named tuples rather than dataclasses: a cluster's inventory makes a million of them, and they are the cheapest immutable
-values that Python has.  Places count from 0, as libyaml's marks do.
+values that Python has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from npcompile.source import SourceFile, Span
 
-Place = tuple[int, int]  # (line, column), from 0
+
+class Mark(Protocol):
+    """A place in a text, counted from 0: libyaml's own marks, or the JSON reader's."""
+
+    @property
+    def line(self) -> int: ...
+
+    @property
+    def column(self) -> int: ...
 
 
 class Scalar(NamedTuple):
@@ -20,24 +28,29 @@ class Scalar(NamedTuple):
     text: str
     plain: bool
     tag: str | None
-    start: Place
-    end: Place
+    start: Mark
+    end: Mark
 
 
 class Mapping(NamedTuple):
-    """Keys and values as written, duplicates included; merge keys (`<<`) have been merged."""
+    """Keys and values as written, duplicates included.  What merge keys (`<<`) bring stands in their place.
 
-    entries: list[tuple[Scalar, Node]]
-    start: Place
-    end: Place
+    `end` is None in YAML's block style: such a mapping ends with its last value.
+    """
+
+    keys: list[Scalar]
+    values: list[Node]
+    merges: bool
+    start: Mark
+    end: Mark | None
 
 
 class Sequence(NamedTuple):
-    """The items as written."""
+    """The items as written; `end` is None in YAML's block style."""
 
     items: list[Node]
-    start: Place
-    end: Place
+    start: Mark
+    end: Mark | None
 
 
 Node = Scalar | Mapping | Sequence
@@ -52,7 +65,19 @@ class Document(NamedTuple):
 
 def span_of(file: SourceFile, node: Node) -> Span:
     """The span of a node, counted from 1."""
-    return Span(file, node.start[0] + 1, node.start[1] + 1, node.end[0] + 1, node.end[1] + 1)
+    start, end = node.start, _end_of(node)
+    first, last = (start.line, start.column), (end.line, end.column)
+    last = max(first, last)  # the last child may be an alias of something that stands before
+    return Span(file, first[0] + 1, first[1] + 1, last[0] + 1, last[1] + 1)
+
+
+def _end_of(node: Node) -> Mark:
+    while node.end is None:
+        children = node.values if isinstance(node, Mapping) else node.items
+        if not children:
+            return node.start
+        node = children[-1]
+    return node.end
 
 
 def get(node: Node | None, *path: str) -> Node | None:
@@ -60,7 +85,11 @@ def get(node: Node | None, *path: str) -> Node | None:
     for name in path:
         if not isinstance(node, Mapping):
             return None
-        node = next((value for key, value in reversed(node.entries) if key.text == name), None)
+        found = None
+        for key, value in zip(node.keys, node.values, strict=True):
+            if key.text == name:
+                found = value
+        node = found
     return node
 
 

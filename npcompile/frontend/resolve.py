@@ -47,8 +47,7 @@ def resolve(raw: RawPolicy) -> Policy:
 def _directions(raw: RawPolicy) -> frozenset[Direction]:
     """The API's words: "If this field is not specified, it will default based on the existence of ingress or egress
     rules; policies that contain an egress section are assumed to affect egress, and all policies (whether or not they
-    contain an ingress section) are assumed to affect ingress."  The server's defaulting counts rules, and `egress: []` has
-    none.
+    contain an ingress section) are assumed to affect ingress."  The server counts rules: `egress: []` has none.
     """
     if raw.policy_types:
         return frozenset(Direction(word.lower()) for word in raw.policy_types)

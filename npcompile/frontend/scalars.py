@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import math
 import re
 
@@ -27,9 +28,17 @@ _INFINITE = {
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INTEGER = re.compile(r"([-+]?)(0[xX][0-9a-fA-F]+|0[oO][0-7]+|0[bB][01]+|0[0-7]*|[1-9][0-9]*)")
 _INT64, _UINT64 = 1 << 63, 1 << 64
+_LONGEST = 100  # characters of an integer; longer ones are beyond 64 bits, and Python refuses to read very long ones
 
-_STR, _INT, _FLOAT_TAG, _BOOL, _NULL_TAG, _BINARY = (
-    f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "binary")
+JSON_FLOAT = "json:float"
+"""The tag of a number of real JSON that has a fraction or an exponent: `80.0` is an integer in YAML, and none there."""
+
+_TIMESTAMP = re.compile(
+    r"[0-9]{4}-(0?[1-9]|1[0-2])-(0?[1-9]|[12][0-9]|3[01])"
+    r"([Tt ]([01]?[0-9]|2[0-3]):[0-5]?[0-9]:[0-5]?[0-9](\.[0-9]+)?(Z|[-+][0-9]{2}:[0-9]{2})?)?"
+)
+_STR, _INT, _FLOAT_TAG, _BOOL, _NULL_TAG, _BINARY, _TIMESTAMP_TAG = (
+    f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "binary", "timestamp")
 )
 
 
@@ -44,6 +53,7 @@ def value_of(scalar: Scalar) -> Value:
     return _tagged(scalar.tag, scalar.text)
 
 
+@functools.lru_cache(maxsize=4096)
 def resolve_plain(text: str) -> Value:
     """What an unquoted scalar without a tag is."""
     first = text[:1]
@@ -65,7 +75,7 @@ def _number(text: str) -> Value:
         return _INFINITE[text]
     digits = text.replace("_", "") if text[0] != "." else text
     integer = _INTEGER.fullmatch(digits)
-    if integer and text[0] != ".":
+    if integer and text[0] != "." and len(digits) <= _LONGEST:
         value = _integer(integer)
         if -_INT64 <= value < _UINT64:
             return value
@@ -84,6 +94,10 @@ def _integer(match: re.Match[str]) -> int:
 def _tagged(tag: str, text: str) -> Value:
     if tag == _STR:
         return text
+    if tag == JSON_FLOAT:
+        return float(text)
+    if tag == _TIMESTAMP_TAG and not _TIMESTAMP.fullmatch(text):
+        raise BadScalarError(f"`{text}` is not what its tag `!!timestamp` says")
     if tag == _BINARY:
         try:
             return base64.b64decode(text, validate=False).decode()
@@ -111,6 +125,8 @@ def key_of(scalar: Scalar) -> str | None:
             return None
         case bool():
             return "true" if value else "false"
+        case int() if value >= _INT64:
+            return None
         case float():
             return None if math.isinf(value) or math.isnan(value) else f"{value:g}"
         case _:

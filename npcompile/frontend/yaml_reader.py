@@ -6,221 +6,235 @@ and its constructor forgets places.
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import yaml
 
-from npcompile.diagnostics.model import Diagnostic, diagnose
+from npcompile.diagnostics.model import Diagnostic, RuleCode, diagnose
 from npcompile.frontend import codes
-from npcompile.frontend.nodes import Document, Mapping, Node, Scalar, Sequence
-from npcompile.source import SourceFile, Span
+from npcompile.frontend.nodes import Document, Mapping, Node, Scalar, Sequence, span_of
+from npcompile.frontend.yaml_errors import RefusedError, syntax_error, template_diagnostic, unreadable
+from npcompile.source import LINE_BREAK, SourceFile, Span, whole_file
 
 MAX_DEPTH = 200
 MAX_ALIASED = 100_000  # nodes that aliases may add to one document
+MAX_ERRORS = 100  # documents of one file that may be bad before the rest is left unread
 
-_SEPARATOR = re.compile(r"^---(?=\s|$)", re.MULTILINE)
-_TEMPLATE = re.compile(r"\{\{")
-
-_Frame = tuple[list[Node], bool, tuple[int, int], str | None, bool]
-
-
-class _RefusedError(Exception):
-    """The builder met something that it does not take."""
-
-    def __init__(self, diagnostic: Diagnostic) -> None:
-        self.diagnostic = diagnostic
+_SEPARATOR = re.compile("---(?=[ \t\r\n\x85\u2028\u2029]|\\Z)")
+_ODD_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*\\/")
+_COLLECTION_STARTS = (yaml.MappingStartEvent, yaml.SequenceStartEvent)
 
 
-def read_yaml(file: SourceFile) -> tuple[list[Document], list[Diagnostic]]:
-    """Every document of a file, empty ones left out, and what is wrong with those that cannot be read."""
-    try:
-        return [Document(file, root) for root in _documents(file, file.text)], []
-    except _RefusedError as refused:
-        first = refused.diagnostic
-    except yaml.YAMLError as error:
-        first = _syntax_error(file, error)
-    return _document_by_document(file, first)
+def read_yaml(file: SourceFile) -> Iterator[Document | Diagnostic]:
+    """Every document of a file, empty ones left out, and what is wrong with those that cannot be read.
 
-
-def _document_by_document(file: SourceFile, first: Diagnostic) -> tuple[list[Document], list[Diagnostic]]:
-    """After an error: read each document on its own, so that one bad document does not hide what is wrong with others.
-
-    Blank lines stand for the text before each document, so that places stay those of the file.
+    After an error, reading goes on with the next document, so that one bad document does not hide what is wrong with
+    others.  Blank lines then stand for the text before it, so that places stay those of the file.
     """
-    starts = [0, *(match.start() for match in _SEPARATOR.finditer(file.text)), len(file.text)]
-    documents, diagnostics = [], []
-    for start, end in itertools.pairwise(starts):
-        text = "\n" * file.text.count("\n", 0, start) + file.text[start:end]
+    text: str | None = file.text.removeprefix("\ufeff")
+    for _ in range(MAX_ERRORS):
+        if text is None:
+            return
+        reader = _Reader(file, text)
         try:
-            documents += [Document(file, root) for root in _documents(file, text)]
-        except _RefusedError as refused:
-            diagnostics.append(refused.diagnostic)
+            yield from reader.documents()
+        except RefusedError as refused:
+            yield refused.diagnostic
+        except yaml.reader.ReaderError:
+            yield unreadable(file, text)  # found while reading ahead: what came before it is lost, too
+            return
+        except UnicodeEncodeError:
+            yield diagnose(codes.ENCODING, whole_file(file), "not Unicode text: it has half of a surrogate pair")
+            return
         except yaml.YAMLError as error:
-            diagnostics.append(_syntax_error(file, error))
-    return documents, diagnostics or [first]
+            yield syntax_error(file, error, reader.line)
+        else:
+            return
+        text = _from_next_document(text, reader.line)
 
 
-def _documents(file: SourceFile, text: str) -> Iterator[Node]:
-    builder = _Builder(file)
-    parser = yaml.CSafeLoader(text)
-    try:
-        while True:
-            # `type` rather than `match`: this loop runs once a token.  The stubs give events optional marks.
-            event: Any = parser.get_event()
-            kind = type(event)
-            if kind is yaml.ScalarEvent:
-                builder.scalar(event)
-            elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
-                builder.open(event, is_mapping=kind is yaml.MappingStartEvent)
-            elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
-                builder.close(event)
-            elif kind is yaml.AliasEvent:
-                builder.alias(event)
-            elif kind is yaml.DocumentEndEvent:
-                root = builder.finish()
-                if not (isinstance(root, Scalar) and root.plain and root.text == ""):
-                    yield root
-            elif kind is yaml.StreamEndEvent:
-                return
-    finally:
-        parser.dispose()
+def _from_next_document(text: str, line: int) -> str | None:
+    """The text from the first separator after a line (from 0) on, at its place; None when there is none."""
+    for number, end in enumerate(LINE_BREAK.finditer(text), 1):
+        if number > line and _SEPARATOR.match(text, end.end()):
+            return "\n" * number + text[end.end() :]
+    return None
 
 
-class _Builder:
+class _Reader:
     """Nodes from events, one document at a time."""
 
-    def __init__(self, file: SourceFile) -> None:
-        self.file = file
-        self._reset()
-
-    def _reset(self) -> None:
-        self.top: list[Node] = []
-        self.stack: list[_Frame] = []
-        self.anchors: dict[str, tuple[Node, int]] = {}
-        self.open_anchors: dict[str, tuple[int, int]] = {}
-        self.count = 0
+    def __init__(self, file: SourceFile, text: str) -> None:
+        self.file, self.text = file, text
+        self.line = 0  # where the document that is being read starts
+        self.frames: list[tuple[list[Node], Any]] = []  # what collects siblings, and the event that opened the child
+        self.anchors: dict[str, Node | None] = {}  # None: still open
+        self.sizes: dict[str, int] = {}
         self.aliased = 0
+        self.merges = "<<" in text
+        self.odd_escapes = "\\/" in text
 
-    def scalar(self, event: Any) -> None:
-        mark, end = event.start_mark, event.end_mark
-        tag = event.tag
-        node = Scalar(
-            event.value, tag is None and event.implicit[0], tag, (mark.line, mark.column), (end.line, end.column)
-        )
-        self.count += 1
+    def documents(self) -> Iterator[Document]:
+        """Every document that is not empty; raises RefusedError and libyaml's errors."""
+        parser = yaml.CSafeLoader(self.text)
+        next_event, make = parser.get_event, tuple.__new__
+        scalar_event, anchors, odd_escapes = yaml.ScalarEvent, self.anchors, self.odd_escapes
+        nodes: list[Node] = []
+        try:
+            while True:
+                # This loop runs once a token of everything that is read: scalars are made here, without a call of
+                # their own, and `type` is the quickest test.  The stubs give events optional marks.
+                event: Any = next_event()
+                kind = type(event)
+                if kind is scalar_event:
+                    tag = event.tag
+                    plain = event.implicit[0] and tag is None
+                    scalar = make(Scalar, (event.value, plain, tag, event.start_mark, event.end_mark))
+                    nodes.append(scalar)
+                    if event.anchor is not None:
+                        anchors[event.anchor] = scalar
+                    if odd_escapes:
+                        self._check_escapes(event)
+                elif kind in _COLLECTION_STARTS:
+                    nodes = self._open(event, nodes)
+                elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
+                    nodes = self._close(event, nodes)
+                elif kind is yaml.AliasEvent:
+                    nodes.append(self._alias(event, nodes))
+                elif kind is yaml.DocumentStartEvent:
+                    self._start(event)
+                    anchors.clear()
+                elif kind is yaml.DocumentEndEvent:
+                    root = nodes.pop()
+                    if not (isinstance(root, Scalar) and root.plain and root.text == ""):
+                        yield Document(self.file, root)
+                    self.line = event.end_mark.line
+                elif kind is yaml.StreamEndEvent:
+                    return
+        finally:
+            parser.dispose()
+
+    def _start(self, event: Any) -> None:
+        """A document's start.  kubectl cuts files at separators before any YAML reader sees them: it takes no
+        directives, and after `---` only a comment.
+        """
+        self.sizes.clear()
+        self.aliased = 0
+        if not event.explicit:
+            return
+        self.line = event.end_mark.line
+        if event.version is not None or event.tags:
+            raise self._refused(event, "a directive (`%`), which kubectl does not take", "remove it")
+        end = event.end_mark.index
+        rest = LINE_BREAK.split(self.text[end : end + 200], maxsplit=1)[0].strip(" \t")
+        if rest and rest[0] != "#":
+            raise self._refused(event, "text after `---`, which kubectl does not take", "start it on a line of its own")
+
+    def _open(self, event: Any, nodes: list[Node]) -> list[Node]:
+        frames = self.frames
+        if len(frames) >= MAX_DEPTH:
+            raise self._refused(event, f"nested deeper than {MAX_DEPTH} levels",
+                                "no Kubernetes object nests so deeply; look for an unclosed bracket",
+                                codes.LIMITS)  # fmt: skip
+        if self._expects_key(nodes):
+            raise self._odd_key(event)
         if event.anchor is not None:
-            self.anchors[event.anchor] = (node, 1)
-        self.top.append(node)
+            self.anchors[event.anchor] = None
+        frames.append((nodes, event))
+        return []
 
-    def open(self, event: Any, *, is_mapping: bool) -> None:
-        mark = event.start_mark
-        if len(self.stack) >= MAX_DEPTH:
-            raise _RefusedError(
-                diagnose(codes.LIMITS, self._here(event), f"nested deeper than {MAX_DEPTH} levels",
-                         help="no Kubernetes object nests so deeply; look for an unclosed bracket")
-            )  # fmt: skip
-        self.stack.append((self.top, is_mapping, (mark.line, mark.column), event.anchor, bool(event.flow_style)))
-        if event.anchor is not None:
-            self.anchors.pop(event.anchor, None)
-            self.open_anchors[event.anchor] = (self.count, self.aliased)
-        self.count += 1
-        self.top = []
+    def _expects_key(self, nodes: list[Node]) -> bool:
+        frames = self.frames
+        return bool(frames) and type(frames[-1][1]) is yaml.MappingStartEvent and len(nodes) % 2 == 0
 
-    def close(self, event: Any) -> None:
-        children = self.top
-        self.top, is_mapping, start, anchor, flow = self.stack.pop()
-        end = (event.end_mark.line, event.end_mark.column)
-        if not flow:
-            # libyaml ends a block collection where the next token starts; people see it end with its last child.
-            end = children[-1].end if children else start
-        node: Node = self._mapping(children, start, end) if is_mapping else Sequence(children, start, end)
-        if anchor is not None:
-            count, aliased = self.open_anchors.pop(anchor)
-            self.anchors[anchor] = (node, self.count - count + self.aliased - aliased)
-        self.top.append(node)
+    def _close(self, event: Any, children: list[Node]) -> list[Node]:
+        nodes, start = self.frames.pop()
+        # libyaml ends a block collection where the next token starts; people see it end with its last child.
+        end = event.end_mark if start.flow_style else None
+        node: Node
+        if type(start) is yaml.SequenceStartEvent:
+            node = tuple.__new__(Sequence, (children, start.start_mark, end))
+        elif self.merges:
+            node = self._merged(children, start.start_mark, end)
+        else:
+            node = tuple.__new__(Mapping, (children[::2], children[1::2], False, start.start_mark, end))
+        if start.anchor is not None:
+            self.anchors[start.anchor] = node
+        nodes.append(node)
+        return nodes
 
-    def alias(self, event: Any) -> None:
-        found = self.anchors.get(event.anchor)
-        if found is None:
-            inside = event.anchor in self.open_anchors
-            why = "refers to a node that contains it" if inside else "has no anchor before it"
-            raise _RefusedError(diagnose(codes.SYNTAX, self._here(event), f"alias `*{event.anchor}` {why}"))
-        node, size = found
-        self.aliased += size
+    def _alias(self, event: Any, nodes: list[Node]) -> Node:
+        name = event.anchor
+        node = self.anchors.get(name)
+        if node is None:
+            why = "refers to a node that contains it" if name in self.anchors else "has no anchor before it"
+            raise self._refused(event, f"alias `*{name}` {why}", "")
+        if not isinstance(node, Scalar) and self._expects_key(nodes):
+            raise self._odd_key(event)
+        if name not in self.sizes:
+            self.sizes[name] = _size(node, MAX_ALIASED)
+        self.aliased += self.sizes[name]
         if self.aliased > MAX_ALIASED:
-            raise _RefusedError(
-                diagnose(codes.LIMITS, self._here(event), f"aliases expand to more than {MAX_ALIASED} nodes",
-                         help="write the repeated part out, or less often")
-            )  # fmt: skip
-        self.top.append(node)
+            raise self._refused(event, f"aliases expand to more than {MAX_ALIASED} nodes",
+                                "write the repeated part out, or less often", codes.LIMITS)  # fmt: skip
+        return node
 
-    def finish(self) -> Node:
-        root = self.top[0]
-        self._reset()
-        return root
-
-    def _mapping(self, children: list[Node], start: tuple[int, int], end: tuple[int, int]) -> Mapping:
-        entries: list[tuple[Scalar, Node]] = []
-        merged: list[Node] = []
+    def _merged(self, children: list[Node], start: Any, end: Any) -> Node:
+        """A mapping that may have merge keys.  As in the API server's reader, what is merged stands where the merge key
+        stands, and of a list of mappings the first has the last word.
+        """
+        keys: list[Scalar] = []
+        values: list[Node] = []
+        merges = False
         for key, value in zip(children[::2], children[1::2], strict=True):
-            if not isinstance(key, Scalar):
-                raise _RefusedError(self._odd_key(key))
-            if key.plain and key.text == "<<":
-                merged += value.items if isinstance(value, Sequence) else [value]
-            else:
-                entries.append((key, value))
-        if merged:
-            own = {key.text for key, _ in entries}
-            for source in merged:
+            assert isinstance(key, Scalar)
+            if not (key.plain and key.text == "<<"):
+                keys.append(key)
+                values.append(value)
+                continue
+            merges = True
+            for source in reversed(value.items) if isinstance(value, Sequence) else (value,):
                 if not isinstance(source, Mapping):
-                    raise _RefusedError(diagnose(codes.SYNTAX, self._span(source), "a merge key needs a mapping"))
-                added = [(key, value) for key, value in source.entries if key.text not in own]
-                own.update(key.text for key, _ in added)
-                entries += added
-        return Mapping(entries, start, end)
+                    raise RefusedError(
+                        diagnose(codes.SYNTAX, span_of(self.file, source), "a merge key (`<<`) needs a mapping")
+                    )
+                keys += source.keys
+                values += source.values
+        return Mapping(keys, values, merges, start, end)
 
-    def _odd_key(self, key: Node) -> Diagnostic:
-        if _TEMPLATE.search(self.file.line(key.start[0] + 1)):
-            return template_diagnostic(self._span(key))
-        return diagnose(codes.SYNTAX, self._span(key), "a mapping or a list cannot be a key",
-                        help="quote it if it was meant as text")  # fmt: skip
+    def _check_escapes(self, event: Any) -> None:
+        """libyaml knows the escape `\\/` of YAML 1.2; the API server's reader refuses it."""
+        if event.style == '"' and "/" in event.value:
+            start, end = event.start_mark.index, event.end_mark.index
+            if _ODD_ESCAPE.search(self.text, start, end):
+                raise self._refused(event, "not YAML: `\\/` is no escape of YAML 1.1", "write `/`")
 
-    def _span(self, node: Node) -> Span:
-        return Span(self.file, node.start[0] + 1, node.start[1] + 1, node.end[0] + 1, node.end[1] + 1)
+    def _odd_key(self, event: Any) -> RefusedError:
+        span = self._span(event)
+        column = max(span.column - 1, 1)  # libyaml has read the first of the two braces as a mapping
+        if self.file.line(span.line).startswith("{{", column - 1):
+            return RefusedError(template_diagnostic(Span(self.file, span.line, column, span.line, column + 2)))
+        return self._refused(event, "a mapping or a list cannot be a key", "quote it if it was meant as text")
 
-    def _here(self, event: Any) -> Span:
+    def _refused(self, event: Any, message: str, advice: str, rule: RuleCode = codes.SYNTAX) -> RefusedError:
+        return RefusedError(diagnose(rule, self._span(event), message, help=advice))
+
+    def _span(self, event: Any) -> Span:
         start, end = event.start_mark, event.end_mark
         return Span(self.file, start.line + 1, start.column + 1, end.line + 1, end.column + 1)
 
 
-def template_diagnostic(span: Span) -> Diagnostic:
-    """The file is a template, not a manifest."""
-    return diagnose(codes.TEMPLATE, span, "an unrendered template (`{{`), not a manifest",
-                    help="render it first: `helm template CHART | npcompile check -`")  # fmt: skip
-
-
-def _syntax_error(file: SourceFile, error: yaml.YAMLError) -> Diagnostic:
-    """libyaml's complaint, in our words and with its place."""
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    position = getattr(error, "position", None)
-    if mark is not None:
-        line, column = mark.line + 1, mark.column + 1
-    elif isinstance(position, int):
-        line = file.text.count("\n", 0, position) + 1
-        column = position - file.text.rfind("\n", 0, position)
-    else:
-        line = column = 1
-    span = Span(file, line, column, line, column + 1)
-    if template := _TEMPLATE.search(file.text):
-        at = file.text.count("\n", 0, template.start()) + 1
-        begin = template.start() - file.text.rfind("\n", 0, template.start())
-        return template_diagnostic(Span(file, at, begin, at, begin + 2))
-    problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "unreadable"
-    context = getattr(error, "context", None)
-    text = file.line(line)
-    tab = "\t" in text[: len(text) - len(text.lstrip())]
-    return diagnose(codes.SYNTAX, span, f"not YAML: {problem}" + (f" {context}" if context else ""),
-                    help="indent with spaces: YAML takes no tabs there" if tab else "")  # fmt: skip
+def _size(node: Node, most: int) -> int:
+    """The number of nodes in a tree, counted no further than `most` + 1."""
+    count, waiting = 0, [node]
+    while waiting and count <= most:
+        one = waiting.pop()
+        count += 1
+        if isinstance(one, Mapping):
+            count += len(one.keys)
+            waiting += one.values
+        elif isinstance(one, Sequence):
+            waiting += one.items
+    return count
