@@ -34,9 +34,11 @@ class Problems:
         self._found: list[Diagnostic] = []
 
     def add(self, line: int, message: str, *, column: int = 1) -> None:
-        """Note a problem with a line, from a column to its end; both count from 1."""
-        end = len(self._lines[line - 1]) + 1 if line <= len(self._lines) else column
-        span = Span(self.file, line, column, line, max(column, end))
+        """Note a problem with a line, from the first word at or behind a column to its end; both count from 1."""
+        text = self._lines[line - 1] if line <= len(self._lines) else ""
+        blanks = len(text[column - 1 :]) - len(text[column - 1 :].lstrip(" \t"))
+        start = column + blanks
+        span = Span(self.file, line, start, line, max(start, len(text) + 1))
         self._found.append(diagnose(NOT_UNDERSTOOD, span, message))
 
     def raise_any(self, *others: Problems) -> None:
