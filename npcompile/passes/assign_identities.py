@@ -26,7 +26,7 @@ from npcompile.ir.labels import Selector
 from npcompile.ir.policy import BlockPeer, NamedPort, PodPeer, Policy
 from npcompile.netset import cidrs
 from npcompile.netset.cidrs import Address, Family, Network
-from npcompile.netset.intervals import IntervalSet, union
+from npcompile.netset.intervals import IntervalSet
 from npcompile.netset.ports import Protocol
 
 PortName = tuple[str, Protocol]
@@ -311,7 +311,7 @@ def _seen(pod: Pod, keys: tuple[str, ...], names: Mapping[str | None, tuple[Prot
 def _pod_identity(members: list[Member], words: Vocabulary, atoms: Atoms) -> PodIdentity:
     pod = members[0][0]
     numbers: dict[PortName, set[int]] = {}
-    for port in pod.ports:
+    for port in pod.ports if words.port_names else ():
         if port.name is not None and (port.name, port.protocol) in words.port_names:
             numbers.setdefault((port.name, port.protocol), set()).add(port.number)
     return PodIdentity(
@@ -345,15 +345,15 @@ def _group_addresses(
     groups: dict[tuple[int, tuple[str, ...]], IntervalSet] = {}
     for point in taken:
         known[atoms.of(point)].add(point)
-    of_nodes: dict[tuple[int, tuple[str, ...]], list[IntervalSet]] = {}
+    of_nodes: dict[tuple[int, tuple[str, ...]], list[int]] = {}
     for point, nodes in nodes_at.items():
         if point not in taken:
             place = atoms.of(point)
             known[place].add(point)
-            of_nodes.setdefault((place, nodes), []).append(IntervalSet.of(point, point))
+            of_nodes.setdefault((place, nodes), []).append(point)
     for place, addresses in enumerate(atoms.addresses):
-        groups[place, ()] = addresses - union(IntervalSet.of(point, point) for point in known[place])
-    groups.update((key, union(singles)) for key, singles in of_nodes.items())
+        groups[place, ()] = addresses - _points(known[place])
+    groups.update((key, _points(points)) for key, points in of_nodes.items())
     identities = (
         OutsideIdentity(
             atom=atoms.order[place],
@@ -365,6 +365,17 @@ def _group_addresses(
         if addresses
     )
     return tuple(sorted(identities, key=_preference))
+
+
+def _points(points: Iterable[int]) -> IntervalSet:
+    """The set of some points, none of them twice; of many, so without `union`."""
+    bounds: list[int] = []
+    for point in sorted(points):
+        if bounds and bounds[-1] == point:
+            bounds[-1] = point + 1
+        else:
+            bounds += (point, point + 1)
+    return IntervalSet(tuple(bounds))
 
 
 _LAST_USUAL = cidrs.point(IPv6Address("feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"))

@@ -145,8 +145,8 @@ class Query:
                 peers |= row.peers
             yield peers & self.relation.pods
             return
-        for space in self.relation.sides[_other(self.direction)].spaces:
-            yield space.denied(rows, bit) if self.far is Far.DENIES else space.passed(rows, bit)
+        side = self.relation.sides[_other(self.direction)]
+        yield from side.denying(rows, bit) if self.far is Far.DENIES else side.passing(rows, bit)
 
     def _to_pod(self, subject: Endpoint, number: int, rows: Sequence[Row], peer: int) -> Iterator[_Found]:
         """The least flow to each address of a pod that there is one to."""

@@ -103,25 +103,22 @@ class Space:
             self._admitted[ports] = Admitted(some, every)
         return self._admitted[ports]
 
-    def denied(self, wanted: Sequence[Row], peer: int) -> int:
-        """The subjects that deny a peer (its bit) something wanted: of `wanted`, (subjects, ports)."""
+    def denied(self, subjects: int, ports: int, peer: int) -> int:
+        """Those of some subjects that deny a peer (its bit) some of `ports`."""
         found = 0
-        for subjects, ports in wanted:
-            if subjects & self.members & ~self.open and not self.admitted(ports).every & peer:
-                for profile in self.profiles:
-                    if subjects & profile.members and not profile.admitted(ports).every & peer:
-                        found |= subjects & profile.members
+        if not self.admitted(ports).every & peer:
+            for profile in self.profiles:
+                if subjects & profile.members and not profile.admitted(ports).every & peer:
+                    found |= subjects & profile.members
         return found
 
-    def passed(self, wanted: Sequence[Row], peer: int) -> int:
-        """The subjects that let a peer (its bit) do something wanted."""
-        found = 0
-        for subjects, ports in wanted:
-            found |= subjects & self.open
-            if subjects & self.members and self.admitted(ports).some & peer:
-                for profile in self.profiles:
-                    if profile.admitted(ports).some & peer:
-                        found |= subjects & profile.members
+    def passed(self, subjects: int, ports: int, peer: int) -> int:
+        """Those of some subjects that let a peer (its bit) through on some of `ports`."""
+        found = subjects & self.open
+        if self.admitted(ports).some & peer:
+            for profile in self.profiles:
+                if subjects & profile.members and profile.admitted(ports).some & peer:
+                    found |= subjects & profile.members
         return found
 
 
@@ -138,6 +135,26 @@ class Side:
         """The ports that a subject opens to a peer (numbers of identities), of `every`."""
         profile = self.profiles.get(subject)
         return every if profile is None else profile.ports(1 << peer)
+
+    def denying(self, rows: Sequence[Row], peer: int) -> Iterator[int]:
+        """The subjects that deny a peer (its bit) something of `rows`, which are (subjects, ports); by namespace."""
+        for space in self.spaces:
+            found = 0
+            for subjects, ports in rows:
+                if subjects & space.members:
+                    found |= space.denied(subjects, ports, peer)
+            if found:
+                yield found
+
+    def passing(self, rows: Sequence[Row], peer: int) -> Iterator[int]:
+        """The subjects that let a peer (its bit) do something of `rows`, which are (subjects, ports); by namespace."""
+        for space in self.spaces:
+            found = 0
+            for subjects, ports in rows:
+                if subjects & space.members:
+                    found |= space.passed(subjects, ports, peer)
+            if found:
+                yield found
 
 
 class Isolation(NamedTuple):

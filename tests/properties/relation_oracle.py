@@ -7,7 +7,7 @@ combination of networks, pods and nodes that `tests.strategies` can put an addre
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import pairwise
 
 from npcompile import semantics
@@ -16,7 +16,7 @@ from npcompile.ir.flow import Endpoint, Flow
 from npcompile.ir.policy import Direction, PodPeer, Policy, Rule
 from npcompile.ir.program import Program
 from npcompile.netset import ports
-from npcompile.netset.cidrs import EVERY_ADDRESS, Address, at, block, point
+from npcompile.netset.cidrs import EVERY_ADDRESS, EVERY_V4, Address, at, block, point
 from npcompile.netset.ports import Protocol
 from npcompile.questions import (
     DnsBlocked,
@@ -41,22 +41,30 @@ _POINTS = frozenset(
     for protocol in Protocol
     for port in ((*PORTS, *_GAPS) if protocol.has_ports else (None,))
 )
+_AT = {at_point: ports.at(at_point) for at_point in _POINTS}
+_BLOCKS = tuple(block(network) for network in BLOCKS)
+_EDGES = frozenset(  # beyond each edge more addresses than pods have: theirs lie side by side
+    edge + step
+    for addresses in (EVERY_ADDRESS, *_BLOCKS)
+    for edge in addresses.bounds
+    for step in range(12)
+    if edge + step in EVERY_ADDRESS
+)
 
 
 def _outside(program: Program) -> list[Address]:
     """An address for every class, none of them a pod's: where something begins, and after where it ends."""
     taken = {point(address) for pod in program.cluster.pods for address in pod.addresses}
     nodes = {point(address): name for name, addresses in NODE_ADDRESSES.items() for address in addresses}
-    edges = {bound for network in BLOCKS for bound in block(network).bounds} | {*EVERY_ADDRESS.bounds}
-    edges |= {edge + 1 for edge in (*taken, *nodes)} | set(nodes)
-    for edge in list(edges):
-        edges |= {edge + step for step in range(12)}  # past the pods' addresses, which lie side by side
     classes: dict[object, int] = {}
-    for edge in sorted(edges - taken):
-        if edge in EVERY_ADDRESS:
-            inside = tuple(edge in block(network) for network in BLOCKS)
-            classes.setdefault((at(edge).version, inside, nodes.get(edge)), edge)
+    for edge in sorted({*_EDGES, *nodes} - taken):
+        classes.setdefault((_inside(edge), nodes.get(edge)), edge)
     return [at(edge) for edge in classes.values()]
+
+
+@cache
+def _inside(edge: int) -> tuple[bool, ...]:
+    return tuple(edge in addresses for addresses in (EVERY_V4, *_BLOCKS))
 
 
 class Oracle:
@@ -423,8 +431,8 @@ class Oracle:
         return [(of.order, spaces, pods, len(pairs))]
 
 
-def _flow(src: Endpoint, dst: Endpoint, point: int) -> Flow:
-    protocol, port = ports.at(point)
+def _flow(src: Endpoint, dst: Endpoint, at_point: int) -> Flow:
+    protocol, port = _AT[at_point]
     return Flow(src=src, dst=dst, protocol=protocol, port=port)
 
 

@@ -12,13 +12,14 @@ from npcompile.netset.ports import point
 from npcompile.relation.engine import RelationEngine
 from npcompile.relation.relation import relate
 from npcompile.semantics import decide
+from tests.properties.relation_cases import dense_programs, layered_programs
 from tests.properties.relation_oracle import Oracle
 from tests.strategies import programs, programs_with_flow
 
 CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-@settings(CALM, max_examples=600)
+@settings(CALM, max_examples=300)
 @given(programs_with_flow())
 def test_each_side_is_as_the_evaluator_says(case: tuple[Program, Flow]) -> None:
     program, flow = case
@@ -30,8 +31,8 @@ def test_each_side_is_as_the_evaluator_says(case: tuple[Program, Flow]) -> None:
     assert (at in relation.allowed(flow.src, flow.dst)) == (decision.egress.allowed and decision.ingress.allowed)
 
 
-@settings(CALM, max_examples=60)
-@given(programs())
+@settings(CALM, max_examples=30)
+@given(st.one_of(dense_programs(), programs()))
 def test_every_side_of_every_pair(program: Program) -> None:
     oracle, relation = Oracle(program), relate(program)
     for src, dst in oracle.pairs:
@@ -40,7 +41,7 @@ def test_every_side_of_every_pair(program: Program) -> None:
             assert {at for at in oracle.points if at in ports} == oracle.side(direction, src, dst)
 
 
-@settings(CALM, max_examples=100)
+@settings(CALM, max_examples=40)
 @given(programs(), st.lists(programs(), max_size=1))
 def test_a_finer_relation_says_the_same(program: Program, beside: list[Program]) -> None:
     policies = [policy for other in beside for policy in other.policies]
@@ -51,20 +52,20 @@ def test_a_finer_relation_says_the_same(program: Program, beside: list[Program])
             assert coarse.side(direction, src, dst) == fine.side(direction, src, dst)
 
 
-@settings(CALM, max_examples=150)
-@given(programs())
+@settings(CALM, max_examples=120)
+@given(st.one_of(layered_programs(), layered_programs(), dense_programs()))
 def test_shadowed_by_definition(program: Program) -> None:
     Oracle(program).check_shadowed(list(RelationEngine(program).shadowed()))
 
 
-@settings(CALM, max_examples=150)
-@given(programs())
+@settings(CALM, max_examples=120)
+@given(st.one_of(dense_programs(), programs()))
 def test_half_open_by_definition(program: Program) -> None:
     Oracle(program).check_half_open(list(RelationEngine(program).half_open()))
 
 
-@settings(CALM, max_examples=150)
-@given(programs())
+@settings(CALM, max_examples=120)
+@given(st.one_of(dense_programs(), programs()))
 def test_the_other_answers_by_definition(program: Program) -> None:
     oracle, engine = Oracle(program), RelationEngine(program)
     oracle.check_vacuous(list(engine.vacuous()))
