@@ -208,6 +208,7 @@ class Identities:
     outside: tuple[OutsideIdentity, ...]
     _of_pod: Mapping[tuple[str, str], tuple[tuple[Address | None, int], ...]] = field(repr=False)
     _of_host_point: Mapping[int, int] = field(repr=False)
+    _pod_points: frozenset[int] = field(repr=False)  # of all pods
     _of_outside: Mapping[tuple[int, tuple[str, ...]], int] = field(repr=False)
     _nodes_at: Mapping[int, tuple[str, ...]] = field(repr=False)
 
@@ -237,10 +238,9 @@ class Identities:
         point = cidrs.point(endpoint.address)
         if point in self._of_host_point:  # a pod on the network of its node is no more to policies than its address
             return self._of_host_point[point]
-        key = (self.atoms.of(point), self._nodes_at.get(point, ()))
-        if key not in self._of_outside:
+        if point in self._pod_points:
             raise LookupError(f"{endpoint.address} is a pod's address")
-        return self._of_outside[key]
+        return self._of_outside[self.atoms.of(point), self._nodes_at.get(point, ())]
 
 
 def assign_identities(cluster: Cluster, words: Vocabulary) -> Identities:
@@ -266,6 +266,7 @@ def assign_identities(cluster: Cluster, words: Vocabulary) -> Identities:
         outside=outside,
         _of_pod=of_pod,
         _of_host_point=of_host_point,
+        _pod_points=frozenset(taken),
         _of_outside={
             (places[one.atom], one.nodes): number for number, one in enumerate(outside, len(pods) + len(hosts))
         },
