@@ -24,12 +24,16 @@ class Hook(Enum):
 
 
 class State(Enum):
-    """What connection tracking says of a packet."""
+    """What connection tracking says of a packet.
+
+    ICMPv6 of neighbour and multicast listener discovery is UNTRACKED without being asked (types 130 to 137 and 143).
+    """
 
     NEW = "NEW"
     ESTABLISHED = "ESTABLISHED"
     RELATED = "RELATED"
     INVALID = "INVALID"
+    UNTRACKED = "UNTRACKED"
 
 
 class Policy(Enum):

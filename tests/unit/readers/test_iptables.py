@@ -259,7 +259,7 @@ def test_the_order_of_options_of_the_fixed_part_does_not_matter() -> None:
         "! -m set --match-set four src",
         "-m conntrack --ctstate NEW,",
         "-m conntrack --ctstate new",
-        "-m conntrack --ctstate UNTRACKED",
+        "-m conntrack --ctstate DNAT",
         "-m conntrack --ctstate NEW,NEW",
         "-m conntrack --ctproto tcp",
         "-m mark --mark 010",
