@@ -69,7 +69,8 @@ def _judge(policies: list[Policy], cluster: Cluster, flow: Flow, direction: Dire
     subject, peer = (flow.src, flow.dst) if direction is Direction.EGRESS else (flow.dst, flow.src)
     if subject.pod is None or subject.pod.host_network:
         return Side(reason=Reason.NOT_A_POD)
-    if peer.pod is not None and peer.pod.key == subject.pod.key:
+    # Two pods of one template are two pods.
+    if peer.pod is not None and peer.pod.key == subject.pod.key and not subject.pod.template:
         return Side(reason=Reason.SAME_POD)
     if direction is Direction.INGRESS and is_own_node(cluster, subject.pod, peer):
         return Side(reason=Reason.OWN_NODE)

@@ -162,6 +162,7 @@ def pods(draw: st.DrawFn, number: int, *, bound: bool) -> Pod:
         addresses=addresses,
         node=node,
         host_network=host_network,
+        template=not addresses and not bound and draw(st.booleans()),
         ports=tuple(ContainerPort(name=n, protocol=p, number=v) for n, p, v in declared),
     )
 

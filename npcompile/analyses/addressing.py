@@ -13,7 +13,7 @@ from npcompile.ir.flow import Endpoint
 from npcompile.netset.cidrs import Address
 from npcompile.netset.ports import FIRST_PORT, LAST_PORT, Protocol
 
-USAGE = RuleCode(code="NPC016", slug="usage", severity=Severity.ERROR)
+USAGE = RuleCode(code="NPC021", slug="usage", severity=Severity.ERROR)
 """A word of the command line, or of a list of flows, names nothing."""
 
 Target = tuple[Pod, ...] | Address | Service

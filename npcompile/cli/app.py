@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import click
 
@@ -14,21 +13,49 @@ from npcompile.cli.output import fail
 from npcompile.diagnostics.errors import InputError, InternalError
 from npcompile.driver.exit_codes import Exit
 
-_COMMANDS = ("check", "emit", "trace", "rule")
+
+def _check() -> click.Command:
+    from npcompile.cli.check import command
+
+    return command
+
+
+def _emit() -> click.Command:
+    from npcompile.cli.emit import command
+
+    return command
+
+
+def _rule() -> click.Command:
+    from npcompile.cli.rule import command
+
+    return command
+
+
+def _trace() -> click.Command:
+    from npcompile.cli.trace import command
+
+    return command
+
+
+# Loaded when called: no command pays for what another one imports.
+_COMMANDS: Mapping[str, Callable[[], click.Command]] = {
+    "check": _check,
+    "emit": _emit,
+    "rule": _rule,
+    "trace": _trace,
+}
 
 
 class _LazyGroup(click.Group):
-    """Finds a command in the module of its name."""
+    """Loads a command when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        command = importlib.import_module(f"npcompile.cli.{cmd_name}").command
-        assert isinstance(command, click.Command)
-        return command
+        load = _COMMANDS.get(cmd_name)
+        return None if load is None else load()
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

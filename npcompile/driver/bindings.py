@@ -41,7 +41,11 @@ def bind(program: Program, path: str) -> Program:
         owners[address] = name.strip()
     if problems:
         raise InputError(problems)
-    rebound = tuple(replace(pod, addresses=tuple(bound.get(str(pod), pod.addresses))) for pod in program.cluster.pods)
+    # With an address, a workload's template is one pod of it.
+    rebound = tuple(
+        replace(pod, addresses=tuple(bound[str(pod)]), template=False) if str(pod) in bound else pod
+        for pod in program.cluster.pods
+    )
     return replace(program, cluster=replace(program.cluster, pods=rebound))
 
 

@@ -14,7 +14,7 @@ from npcompile.diagnostics.errors import InputError
 from npcompile.diagnostics.model import RuleCode, Severity, diagnose
 from npcompile.source import SourceFile, whole_file
 
-CONFIG = RuleCode(code="NPC015", slug="config", severity=Severity.ERROR)
+CONFIG = RuleCode(code="NPC020", slug="config", severity=Severity.ERROR)
 """The configuration cannot be read, or has a key or value that it cannot have."""
 
 _FILES = ("npcompile.toml", "pyproject.toml")

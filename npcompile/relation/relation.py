@@ -72,7 +72,7 @@ class Relation:
 
     def exempt_pod(self, direction: Direction, subject: Pod, peer: Pod | None, address: Address | None) -> bool:
         """`exempt` for a subject and a peer, which is a pod at an address, or an address."""
-        if peer is not None and peer.key == subject.key:
+        if peer is not None and peer.key == subject.key and not subject.template:
             return True
         if direction is Direction.EGRESS or subject.node is None or (peer is not None and not peer.host_network):
             return False

@@ -123,7 +123,9 @@ def _number(address: Address | None, family: Family, ctx: z3.Context) -> z3.BitV
 
 
 def _same_pod(flow: Flow) -> bool:
-    return flow.src.pod is not None and flow.dst.pod is not None and flow.src.pod.key == flow.dst.pod.key
+    """A template stands for many pods, so that its flows to itself run between two of them."""
+    src, dst = flow.src.pod, flow.dst.pod
+    return src is not None and dst is not None and src.key == dst.key and not src.template
 
 
 def _from_own_node(cluster: Cluster, flow: Flow) -> bool:

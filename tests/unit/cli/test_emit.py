@@ -69,7 +69,9 @@ def test_the_manifest_is_true(source: Path, tmp_path: Path) -> None:
 def test_bindings_change_set_members_only(source: Path, tmp_path: Path) -> None:
     unbound = emit(source, tmp_path / "a")
     bindings = tmp_path / "bindings"
-    bindings.write_text("# where they run\nshop/api=10.0.0.1,veth1\nshop/api=fd00::1\n\nshop/web=10.0.0.2\n", encoding="utf-8")
+    bindings.write_text(
+        "# where they run\nshop/api=10.0.0.1,veth1\nshop/api=fd00::1\n\nshop/web=10.0.0.2\n", encoding="utf-8"
+    )
     bound = emit(source, tmp_path / "b", "--bindings", bindings)
     assert json.loads(bound["manifest.json"])["unbound"] == []
     for name in ("iptables.restore", "ip6tables.restore"):
@@ -81,13 +83,27 @@ def test_bindings_change_set_members_only(source: Path, tmp_path: Path) -> None:
 
 def test_bad_bindings_are_all_named_and_nothing_is_written(source: Path, tmp_path: Path) -> None:
     bindings = tmp_path / "bindings"
-    lines = ["shop/api=10.0.0.1", "shop/api=10.0.0.2", "shop/web=10.0.0.1", "shop/none=10.0.0.3", "shop/web=ten", "shop/web"]
+    lines = [
+        "shop/api=10.0.0.1",
+        "shop/api=10.0.0.2",
+        "shop/web=10.0.0.1",
+        "shop/none=10.0.0.3",
+        "shop/web=ten",
+        "shop/web",
+    ]
     bindings.write_text("\n".join(lines), encoding="utf-8")
     result = npcompile("emit", source, "--target", "iptables", "-o", tmp_path / "out", "--bindings", bindings)
     assert result.code == 2
     assert not (tmp_path / "out").exists()
     for line, said in enumerate(
-        ("", "bound twice for IPv4", "address of `shop/api` already", "no pod or workload", "is not `ns/pod=", "is not `"),
+        (
+            "",
+            "bound twice for IPv4",
+            "address of `shop/api` already",
+            "no pod or workload",
+            "is not `ns/pod=",
+            "is not `",
+        ),
         1,
     ):
         assert not said or f"bindings:{line}:1: error[NPC707] bindings: " in result.err

@@ -97,7 +97,9 @@ spec:
 
 
 def test_families_that_disagree_are_told_apart() -> None:
-    result = npcompile("trace", "shop/a", "shop/b", "tcp/80", "-f", "-", "--output-format", "jsonl", stdin=DUAL.encode())
+    result = npcompile(
+        "trace", "shop/a", "shop/b", "tcp/80", "-f", "-", "--output-format", "jsonl", stdin=DUAL.encode()
+    )
     assert [(line["family"], line["verdict"]) for line in result.lines] == [(4, "ALLOW"), (6, "DENY")]
     same = npcompile("trace", "shop/b", "shop/a", "tcp/80", "-f", "-", "--output-format", "jsonl", stdin=DUAL.encode())
     assert [line.get("family") for line in same.lines] == [None]
