@@ -55,11 +55,13 @@ NEEDED: Mapping[Convention, frozenset[str]] = {
     Convention.HOST_NETWORK: frozenset({"ipblockstest", "multiple_topology_resources_1"}),
     Convention.OWN_NODE: frozenset({"ipblockstest", "multiple_topology_resources_1", "onlineboutique"}),
     Convention.DNS_POD: frozenset({"onlineboutique", "onlineboutique_workloads"}),
-    Convention.SELF_PAIRS: frozenset(FOLDERS),
     Convention.IPV4: frozenset(FOLDERS) - {"acs-security-demos"},
     Convention.PORTLESS: frozenset(FOLDERS) - {"acs-security-demos", "netpol-analysis-example-minimal"},
 }
-"""The folders where a comparison fails without a convention; in all others it makes no difference."""
+"""The folders where a comparison fails without a convention; in all others it makes no difference.
+
+SELF_PAIRS is not among them: it only leaves out what no peer ever lists.
+"""
 
 REDUNDANT = frozenset(
     {
