@@ -67,6 +67,7 @@ class _Kernel:
 
     def __init__(self) -> None:
         self.sets: dict[str, _Live] = {}
+        self._kinds: dict[str, tuple[SetType, Family]] = {}
         self._message = ("", "")  # the command and the set of the netlink message that is being filled
         self._message_forgives = False
         self._forgives = False  # an earlier line said -exist
@@ -109,6 +110,7 @@ class _Kernel:
             raise RefusedError("the number is larger than 32 bits")
         family = Family.V6 if options.get("FAMILY", ["", "inet"])[1] == "inet6" else Family.V4
         new = _Live(type=set_type, family=family, maxelem=maxelem, comments="COMMENTS" in options)
+        self._remember(name, new)
         old = self.sets.setdefault(name, new)
         if old is not new and not (forgiven and old.parameters == new.parameters):
             raise RefusedError(f"a set `{name}` exists already" + (" with other parameters" if forgiven else ""))
@@ -158,6 +160,7 @@ class _Kernel:
             raise RefusedError(f"a set `{new}` exists already")
         if len(new.encode()) > LONGEST_NAME:
             raise RefusedError(f"the set name `{new}` is longer than {LONGEST_NAME} bytes")
+        self._remember(new, one)
         self.sets[new] = one
         del self.sets[old]
 
@@ -167,6 +170,11 @@ class _Kernel:
             if not (forgiven and name not in self.sets):
                 self._set(name)
             self.sets.pop(name, None)
+
+    def _remember(self, name: str, one: _Live) -> None:
+        """Refuse a name whose type changes: ipset may go on reading its entries as those of the first."""
+        if self._kinds.setdefault(name, (one.type, one.family)) != (one.type, one.family):
+            raise RefusedError(f"`{name}` had another type or family before")
 
     def _set(self, name: str) -> _Live:
         if name not in self.sets:

@@ -1,7 +1,7 @@
 """The rule of one line of iptables-restore text, made of its terminals.
 
-Where iptables-legacy and iptables-nft take the same words for different rules (`! -s 0.0.0.0/0`, `-i +`, two
-`-m tcp`), the words are refused.
+Where iptables-legacy and iptables-nft take the same words for different rules (`! -s 0.0.0.0/0`, `-i +`, two `-m tcp`,
+`! --dport 0:65535`), the words are refused.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ class RuleReader:
         self._matches.append(SameAddressMatch())
 
     def _port_module(self, words: list[str], negated: bool) -> None:
-        self._once("-m tcp, udp or sctp")
+        self._once("-m port")
         if PORTED.get(self._protocol) != words[1]:
             raise RefusedError(f"`-m {words[1]}` needs `-p {words[1]}` before it")
         if {"--sport", "--dport"} & self._options:
@@ -182,10 +182,15 @@ class RuleReader:
 
     def _ports(self, words: list[str], negated: bool) -> None:
         end = End.SRC if words[0] in {"--sport", "--source-port"} else End.DST
+        before = frozenset(self._options)
         self._once("--sport" if end is End.SRC else "--dport")
         if self._protocol not in PORTED:
             raise RefusedError(f"`{words[0]}` needs `-p tcp`, `-p udp` or `-p sctp` before it")
+        if "-m multiport" in self._options and not {"--sport", "--dport", "-m port"} & before:
+            raise RefusedError(f"`{words[0]}` is short for an option of multiport here: put `-m` before it")
         low, high = port_span(words[1], open_ends=True)
+        if negated and (low, high) == (0, 65535):
+            raise RefusedError("not any port: iptables-legacy matches nothing, iptables-nft everything")
         self._matches.append(PortMatch(end=end, ports=IntervalSet.of(low, high), negated=negated))
 
     def _multiport(self, words: list[str], negated: bool) -> None:

@@ -359,6 +359,7 @@ BAD_RULES = [
     "-A A -p tcp --dport 2:1",
     "-A A -p tcp --dport 65536",
     "-A A -p tcp --dport 1 --dport 1",
+    "-A A -p tcp -m multiport --dports 1 --sport 2",
     "-A A --dport 1 -p tcp",
     "-A A -p udp -m tcp --dport 1",
     f"-A A -p tcp -m multiport --dports {FIFTEEN},16",

@@ -171,6 +171,8 @@ def test_maxelem_counts_elements_once() -> None:
         ["create a hash:ip", "create b hash:ip family inet6", "swap a b"],
         ["create a hash:ip", "create b hash:ip", "rename a b"],
         ["create a hash:ip", f"rename a {'b' * 32}"],
+        ["create a hash:ip", "destroy a", "create a hash:net"],
+        ["create a hash:net", "destroy a", "create b hash:ip", "rename b a"],
         ["create a hash:ip", "add a 1.1.1.1 -exist 1.1.1.2"],
         ["create a hash:ip", "add a 1.1.1.1 timeout 0"],
         ["create a hash:ip", 'add a 1.1.1.1 comment "x"'],

@@ -125,6 +125,13 @@ def test_ports(spec: str, match: PortMatch, protocol: str) -> None:
     assert rule(f"-p {protocol} -m {protocol} {spec}").matches == (number, match)
 
 
+@pytest.mark.parametrize(
+    "spec", ["-m tcp -m multiport --dports 1 --sport 2", "-m multiport --dports 1 -m tcp --sport 2"]
+)
+def test_multiport_beside_other_ports(spec: str) -> None:
+    assert {match.end for match in rule(f"-p tcp {spec}").matches if isinstance(match, PortMatch)} == set(End)
+
+
 def test_a_port_module_alone_says_nothing_more() -> None:
     assert rule("-p tcp -m tcp").matches == (ProtocolMatch(number=6),)
 
@@ -279,6 +286,9 @@ def test_the_order_of_options_of_the_fixed_part_does_not_matter() -> None:
         "-p tcp -m tcp --dport 80 -m tcp --dport 81",
         "-p tcp --dport 80 -m tcp",
         "-p tcp --dport 2:1",
+        "-p tcp ! --dport 0:65535",
+        "-p tcp ! --sport :",
+        "-p tcp -m multiport --dports 1 --sport 2",
         "-p tcp --dport 65536",
         "-p tcp --dport 080",
         "-p tcp --dport http",
