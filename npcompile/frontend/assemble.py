@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from npcompile.diagnostics.model import Diagnostic, Note, Severity, diagnose
 from npcompile.frontend import codes
+from npcompile.frontend.endpoints import endpoints
 from npcompile.frontend.inventory import InventoryObject, PodObject, WorkloadObject
-from npcompile.ir.cluster import Cluster, Namespace, Node, Pod, Service, Workload
+from npcompile.ir.cluster import Cluster, Namespace, Node, Pod, Service
 from npcompile.ir.labels import NAMESPACE_NAME
 from npcompile.ir.policy import Policy
 from npcompile.ir.program import Program
@@ -35,15 +37,14 @@ def assemble(objects: Objects) -> tuple[Program, list[Diagnostic]]:
     unique = _without_duplicates([*objects.policies, *objects.inventory], problems)
     policies = sorted((one for one in unique if isinstance(one, Policy)), key=lambda policy: policy.key)
     pod_objects = [one for one in unique if isinstance(one, PodObject)]
-    workloads = [one for one in unique if isinstance(one, WorkloadObject)]
     services = [one for one in unique if isinstance(one, Service)]
-    pods = sorted(_pods(pod_objects, workloads), key=lambda pod: pod.key)
+    pods = endpoints(pod_objects, [one for one in unique if isinstance(one, WorkloadObject)])
     _find_shared_addresses(pods, problems)
     mentioned = {one.namespace for group in (policies, pods, services) for one in group}
     listed = {one.name: one for one in unique if isinstance(one, Namespace)}
     cluster = Cluster(
         namespaces={name: listed.get(name) or _mentioned(name) for name in sorted(mentioned | listed.keys())},
-        pods=tuple(pods),
+        pods=pods,
         nodes=_nodes([one for one in unique if isinstance(one, Node)], pod_objects),
         services=tuple(sorted(services, key=lambda service: (service.namespace, service.name))),
     )
@@ -67,94 +68,65 @@ def _identity(one: Object) -> _Key:
 
 
 def _without_duplicates(objects: Iterable[Object], problems: list[Diagnostic]) -> list[Object]:
-    """The first of each identity.  Equal repetitions are harmless; others would hide each other in a cluster."""
+    """The first of each identity.  Equal repetitions are harmless; others would hide each other in a cluster.
+
+    Objects that are to get a name when they are made (`generateName`) are others each time.
+    """
     first: dict[_Key, Object] = {}
     for one in objects:
         key = _identity(one)
-        known = first.setdefault(key, one)
-        if known is one or key[2].endswith("*"):
-            continue
-        kind, namespace, name = key
-        where = f"`{namespace}/{name}`" if namespace else f"`{name}`"
-        severity = Severity.INFO if _same(known, one) else Severity.ERROR
-        problems.append(
-            replace(
-                diagnose(
-                    codes.DUPLICATE_OBJECT, one.span,
-                    f"{kind} {where} is defined twice" + (", identically" if severity is Severity.INFO else ""),
-                    notes=(Note(text="the first definition", span=known.span),),
-                    help="keep one" if severity is Severity.INFO else "keep one: in a cluster the last one applied "
-                    "wins; for several clusters in one repository, name each with `[[program]]` in `npcompile.toml`",
-                ),
-                severity=severity,
-            )
-        )  # fmt: skip
+        if key in first and key[2].endswith("*"):
+            number = next(number for number in itertools.count(2) if (*key[:2], f"{key[2]}{number}") not in first)
+            first[(*key[:2], f"{key[2]}{number}")] = _renamed(one, f"{key[2]}{number}")
+        elif (known := first.setdefault(key, one)) is not one:
+            problems.append(_duplicate(key, known, one))
     return list(first.values())
 
 
-def _same(a: Object, b: Object) -> bool:
-    """Whether two objects mean the same; where they stand does not matter."""
-    return a == b
+def _duplicate(key: _Key, known: Object, one: Object) -> Diagnostic:
+    kind, namespace, name = key
+    where = f"`{namespace}/{name}`" if namespace else f"`{name}`"
+    note = (Note(text="the first definition", span=known.span),)
+    if known == one:
+        message = f"{kind} {where} is defined twice, and means the same both times"
+        found = diagnose(codes.DUPLICATE_OBJECT, one.span, message, notes=note, help="keep one")
+        return replace(found, severity=Severity.INFO)
+    advice = "keep one: in a cluster the last one applied wins; for several clusters in one repository, name each " \
+             "with `[[program]]` in `npcompile.toml`"  # fmt: skip
+    return diagnose(codes.DUPLICATE_OBJECT, one.span, f"{kind} {where} is defined twice, and differently",
+                    notes=note, help=advice)  # fmt: skip
 
 
-def _pods(pod_objects: list[PodObject], workloads: list[WorkloadObject]) -> list[Pod]:
-    """Every endpoint that is a pod: the unfinished pods, and the templates of workloads that no pod shows."""
-    owners = {(one.template.namespace, one.workload): one.owner for one in workloads}
-    running = []
-    shown: set[tuple[str, Workload]] = set()
-    for one in pod_objects:
-        chain = _owners(one.pod.namespace, one.owner, owners)
-        shown.update((one.pod.namespace, owner) for owner in chain)
-        if not one.finished:
-            running.append(replace(one.pod, workload=chain[-1] if chain else None))
-    orphans = [one.pod for one in pod_objects if one.owner is None]
-    for workload in workloads:
-        key = (workload.template.namespace, workload.workload)
-        owned = workload.owner is not None and (workload.template.namespace, workload.owner) in owners
-        if owned or key in shown or _has_orphans(workload, orphans):
-            continue
-        running.append(workload.template)
-    return running
-
-
-def _owners(
-    namespace: str, owner: Workload | None, owners: dict[tuple[str, Workload], Workload | None]
-) -> list[Workload]:
-    """The chain of owners, outwards.  A ReplicaSet that the input does not have still tells its Deployment's name."""
-    chain: list[Workload] = []
-    while owner is not None and owner not in chain:
-        chain.append(owner)
-        guess = Workload(kind="Deployment", name=owner.name.rpartition("-")[0])
-        known = owners.get((namespace, owner))
-        owner = known or (guess if owner.kind == "ReplicaSet" and (namespace, guess) in owners else None)
-    return chain
-
-
-def _has_orphans(workload: WorkloadObject, orphans: list[Pod]) -> bool:
-    """Whether pods that name no owner are this workload's, by its selector."""
-    selector = workload.selector
-    return bool(selector) and any(
-        pod.namespace == workload.template.namespace
-        and all(pod.labels.get(key) == value for key, value in (selector or {}).items())
-        for pod in orphans
-    )
+def _renamed(one: Object, name: str) -> Object:
+    match one:
+        case PodObject():
+            return replace(one, pod=replace(one.pod, name=name))
+        case WorkloadObject():
+            workload = replace(one.workload, name=name)
+            return replace(one, workload=workload, template=replace(one.template, name=name, workload=workload))
+        case _:
+            return replace(one, name=name)
 
 
 def _nodes(listed: list[Node], pod_objects: list[PodObject]) -> dict[str, Node]:
     """Nodes under every address that anything shows: their own status, and their pods' hostIPs."""
     nodes = {one.name: one for one in listed}
     addresses: dict[str, dict[Address, None]] = {one.name: dict.fromkeys(one.addresses) for one in listed}
+    shown: dict[str, tuple[Address, ...]] = {}  # by the last pod of a node; most say the same
     for one in pod_objects:
-        if one.pod.node is not None:
-            own = (*one.host_addresses, *(one.pod.addresses if one.pod.host_network else ()))
-            addresses.setdefault(one.pod.node, {}).update(dict.fromkeys(own))
+        node = one.pod.node
+        if node is not None:
+            own = (*one.host_addresses, *one.pod.addresses) if one.pod.host_network else one.host_addresses
+            if shown.get(node) != own:
+                shown[node] = own
+                addresses.setdefault(node, {}).update(dict.fromkeys(own))
     return {
         name: replace(nodes[name], addresses=tuple(found)) if name in nodes else Node(name=name, addresses=tuple(found))
         for name, found in sorted(addresses.items())
     }
 
 
-def _find_shared_addresses(pods: list[Pod], problems: list[Diagnostic]) -> None:
+def _find_shared_addresses(pods: Iterable[Pod], problems: list[Diagnostic]) -> None:
     owners: dict[Address, Pod] = {}
     for pod in pods:
         if pod.host_network:

@@ -53,3 +53,6 @@ SHARED_ADDRESS = RuleCode(code="NPC014", slug="shared-address", severity=Severit
 ODD_CIDR = RuleCode(code="NPC015", slug="odd-cidr", severity=Severity.WARNING)
 """A CIDR with leading zeros.  The API server takes `010.0.0.0/8` for 10.0.0.0/8; other programs read octal, or refuse
 it, and later versions of Kubernetes will."""
+
+ODD_OBJECT = RuleCode(code="NPC016", slug="odd-object", severity=Severity.WARNING)
+"""A pod, a workload or the like that says too little to be judged in full.  The API server would refuse it."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from npcompile.diagnostics.model import Diagnostic, Note, RuleCode, diagnose
 from npcompile.frontend import codes
-from npcompile.frontend.nodes import Mapping, Node, Scalar, Sequence, span_of
-from npcompile.frontend.scalars import JSON_FLOAT, BadScalarError, Value, key_of, resolve_plain, value_of
+from npcompile.frontend.nodes import Mapping, Node, Scalar, Sequence, is_plain, span_of
+from npcompile.frontend.scalars import JSON_FLOAT, NULLS, BadScalarError, Value, key_of, resolve_plain, value_of
 from npcompile.frontend.yaml_errors import template_diagnostic
 from npcompile.source import SourceFile, Span
 
@@ -39,7 +39,7 @@ class Problems:
         notes: tuple[Note, ...] = (),
     ) -> None:
         """Note a problem at a node, once.  What a template directive does to a value is not the value's fault."""
-        if isinstance(node, Scalar) and "{{" in node.text:
+        if isinstance(node, Scalar) and "{{" in node.value:
             diagnostic = template_diagnostic(span_of(self.file, node))
         else:
             diagnostic = diagnose(rule, span_of(self.file, node), message, help=help, notes=notes)
@@ -49,11 +49,13 @@ class Problems:
 
     def template(self, node: Node | None) -> None:
         """Note that a value that must be known here is a template directive, where it is one."""
-        if isinstance(node, Scalar) and "{{" in node.text:
+        if isinstance(node, Scalar) and "{{" in node.value:
             self.add(node, "")
 
     def value(self, node: Scalar) -> Value:
         """A scalar's value; a tag that does not fit is a problem and gives None."""
+        if is_plain(node):
+            return resolve_plain(node.value)
         try:
             return value_of(node)
         except BadScalarError as error:
@@ -66,11 +68,12 @@ class Fields:
 
     def __init__(self, problems: Problems, node: Node | None, path: str, *, what: str = "an object") -> None:
         self.problems, self.path, self.node = problems, path, node
+        self._prefix = f"{path}." if path else ""
         self._values: dict[str, tuple[Scalar, Node]] = {}
         self._asked: list[str] = []
         if isinstance(node, Mapping):
             self._fill(node)
-        elif node is not None and not self._is_null(node):
+        elif node is not None and not (isinstance(node, Scalar) and self._is_null(node)):
             problems.add(node, f"`{path}` must be {what}, not {describe(problems, node)}")
 
     def _fill(self, node: Mapping) -> None:
@@ -83,8 +86,8 @@ class Fields:
             else:
                 self._values[name] = (key, value)
 
-    def _is_null(self, node: Node) -> bool:
-        return isinstance(node, Scalar) and self.problems.value(node) is None
+    def _is_null(self, node: Scalar) -> bool:
+        return (node.value in NULLS or node.tag is not None) and self.problems.value(node) is None
 
     @property
     def span(self) -> Span | None:
@@ -95,7 +98,10 @@ class Fields:
         """A field's node; None when it is absent or null."""
         self._asked.append(name)
         entry = self._values.get(name)
-        return None if entry is None or self._is_null(entry[1]) else entry[1]
+        if entry is None:
+            return None
+        node = entry[1]
+        return None if isinstance(node, Scalar) and self._is_null(node) else node
 
     def key_node(self, name: str) -> Scalar | None:
         """Where a field's name stands."""
@@ -105,12 +111,12 @@ class Fields:
     def object(self, name: str) -> Fields | None:
         """A field that is an object."""
         node = self.take(name)
-        return None if node is None else Fields(self.problems, node, f"{self.path}.{name}".lstrip("."))
+        return None if node is None else Fields(self.problems, node, f"{self._prefix}{name}")
 
     def list(self, name: str) -> list[tuple[Node, str]] | None:
         """A field that is a list: its items with their paths; None when absent."""
         node = self.take(name)
-        path = f"{self.path}.{name}".lstrip(".")
+        path = f"{self._prefix}{name}"
         if node is None:
             return None
         if not isinstance(node, Sequence):
@@ -122,12 +128,12 @@ class Fields:
     def string(self, name: str) -> tuple[str, Scalar] | None:
         """A field that is a string, with its node."""
         node = self.take(name)
-        return None if node is None else string(self.problems, node, f"{self.path}.{name}".lstrip("."))
+        return None if node is None else string(self.problems, node, f"{self._prefix}{name}")
 
     def integer(self, name: str, *, bits: int = 32) -> tuple[int, Scalar] | None:
         """A field that is a signed integer, with its node."""
         node = self.take(name)
-        return None if node is None else integer(self.problems, node, f"{self.path}.{name}".lstrip("."), bits=bits)
+        return None if node is None else integer(self.problems, node, f"{self._prefix}{name}", bits=bits)
 
     def boolean(self, name: str) -> bool | None:
         """A field that is a boolean."""
@@ -137,7 +143,7 @@ class Fields:
         value = self.problems.value(node) if isinstance(node, Scalar) else None
         if isinstance(value, bool):
             return value
-        path = f"{self.path}.{name}".lstrip(".")
+        path = f"{self._prefix}{name}"
         self.problems.add(node, f"`{path}` must be `true` or `false`, not {describe(self.problems, node)}")
         return None
 
@@ -163,7 +169,7 @@ def named_key(problems: Problems, key: Scalar) -> str | None:
         problems.add(key, str(error))
         return None
     if name is None:
-        problems.add(key, f"`{key.text or 'null'}` cannot be a key", help="quote it if it was meant as text")
+        problems.add(key, f"`{key.value or 'null'}` cannot be a key", help="quote it if it was meant as text")
     return name
 
 
@@ -181,7 +187,7 @@ def string(problems: Problems, node: Node, path: str) -> tuple[str, Scalar] | No
             return value, node
         if value is None:
             return "", node
-    quote = f'quote it: `"{node.text}"`' if isinstance(node, Scalar) else ""
+    quote = f'quote it: `"{node.value}"`' if isinstance(node, Scalar) else ""
     problems.add(node, f"`{path}` must be a string, not {describe(problems, node)}", help=quote)
     return None
 
@@ -209,11 +215,11 @@ def describe(problems: Problems, node: Node) -> str:
         case None:
             return "null"
         case bool():
-            return f"the boolean `{node.text}`"
+            return f"the boolean `{node.value}`"
         case int():
-            return f"the number `{node.text}`"
+            return f"the number `{node.value}`"
         case float():
-            return f"the number `{node.text}`" if math.isfinite(value) else f"`{node.text}`"
+            return f"the number `{node.value}`" if math.isfinite(value) else f"`{node.value}`"
         case _:
             return f"the string `{value}`"
 
@@ -259,12 +265,12 @@ def fields_of(problems: Problems, node: Node | None) -> dict[str, Node]:
     """
     if not isinstance(node, Mapping):
         return _EMPTY
-    fields = {key.text: value for key, value in zip(node.keys, node.values, strict=True)}
+    fields = {key.value: value for key, value in zip(node.keys, node.values, strict=True)}
     if len(fields) < len(node.keys) and not node.merges:
         first: dict[str, Scalar] = {}
         for key in node.keys:
-            if first.setdefault(key.text, key) is not key:
-                report_duplicate(problems, key, key.text, first[key.text])
+            if first.setdefault(key.value, key) is not key:
+                report_duplicate(problems, key, key.value, first[key.value])
     return fields
 
 
@@ -275,8 +281,8 @@ def labels_of(problems: Problems, node: Node | None) -> dict[str, str]:
         if not isinstance(value, Scalar):
             problems.add(value, f"label `{name}` must be a string, not {describe(problems, value)}")
             continue
-        text = value.text
-        if value.plain and resolve_plain(text) is None:
+        text = value.value
+        if text in NULLS and is_plain(value):
             report_null_label(problems, value, name)
         elif "{{" in text:
             problems.template(value)

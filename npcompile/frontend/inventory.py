@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from ipaddress import IPv6Address, ip_address
 
+from npcompile.frontend import codes
 from npcompile.frontend.fields import Problems, fields_of, labels_of
 from npcompile.frontend.nodes import Mapping as MappingNode
-from npcompile.frontend.nodes import Node, Scalar, items_of, span_of
+from npcompile.frontend.nodes import Node, Scalar, is_plain, items_of, span_of
 from npcompile.frontend.resolve import DEFAULT_NAMESPACE
-from npcompile.frontend.scalars import BadScalarError, resolve_plain, value_of
+from npcompile.frontend.scalars import NULLS, BadScalarError, resolve_plain, value_of
 from npcompile.ir import cluster as ir
 from npcompile.ir.labels import NAMESPACE_NAME, Labels
 from npcompile.netset.cidrs import Address
@@ -51,9 +52,8 @@ class WorkloadObject:
 InventoryObject = PodObject | WorkloadObject | ir.Namespace | ir.Node | ir.Service
 
 
-def read_pod(problems: Problems, node: MappingNode) -> PodObject:
-    """A v1 Pod."""
-    top = fields_of(problems, node)
+def read_pod(problems: Problems, node: MappingNode, top: _Fields) -> PodObject:
+    """A v1 Pod; `top`: its fields."""
     metadata, spec = fields_of(problems, top.get("metadata")), fields_of(problems, top.get("spec"))
     status = fields_of(problems, top.get("status"))
     span = span_of(problems.file, node)
@@ -75,9 +75,8 @@ def read_pod(problems: Problems, node: MappingNode) -> PodObject:
     )
 
 
-def read_workload(problems: Problems, node: MappingNode, *, kind: str) -> WorkloadObject:
+def read_workload(problems: Problems, node: MappingNode, top: _Fields, *, kind: str) -> WorkloadObject:
     """A workload of any kind, with its pod template."""
-    top = fields_of(problems, node)
     metadata, spec = fields_of(problems, top.get("metadata")), fields_of(problems, top.get("spec"))
     job = fields_of(problems, fields_of(problems, spec.get("jobTemplate")).get("spec")) if kind == "CronJob" else spec
     template = fields_of(problems, job.get("template"))
@@ -107,17 +106,16 @@ def read_workload(problems: Problems, node: MappingNode, *, kind: str) -> Worklo
     )
 
 
-def read_namespace(problems: Problems, node: MappingNode) -> ir.Namespace:
+def read_namespace(problems: Problems, node: MappingNode, top: _Fields) -> ir.Namespace:
     """A v1 Namespace.  The API server sets the name label, whatever the manifest says."""
-    metadata = fields_of(problems, fields_of(problems, node).get("metadata"))
+    metadata = fields_of(problems, top.get("metadata"))
     name = _name(problems, node, metadata)
     labels = {**labels_of(problems, metadata.get("labels")), NAMESPACE_NAME: name}
     return ir.Namespace(name=name, labels=labels, span=span_of(problems.file, node))
 
 
-def read_node(problems: Problems, node: MappingNode) -> ir.Node:
+def read_node(problems: Problems, node: MappingNode, top: _Fields) -> ir.Node:
     """A v1 Node, under every IP address of its status."""
-    top = fields_of(problems, node)
     addresses: list[Address] = []
     for item in items_of(fields_of(problems, top.get("status")).get("addresses")):
         address = fields_of(problems, item)
@@ -127,9 +125,8 @@ def read_node(problems: Problems, node: MappingNode) -> ir.Node:
     return ir.Node(name=name, addresses=tuple(dict.fromkeys(addresses)), span=span_of(problems.file, node))
 
 
-def read_service(problems: Problems, node: MappingNode) -> ir.Service:
+def read_service(problems: Problems, node: MappingNode, top: _Fields) -> ir.Service:
     """A v1 Service.  Without a selector, and as an ExternalName, its endpoints are not told by labels."""
-    top = fields_of(problems, node)
     metadata, spec = fields_of(problems, top.get("metadata")), fields_of(problems, top.get("spec"))
     selector = labels_of(problems, spec.get("selector"))
     texts = (*items_of(spec.get("clusterIPs")), spec.get("clusterIP"))
@@ -144,7 +141,7 @@ def read_service(problems: Problems, node: MappingNode) -> ir.Service:
     )
 
 
-READERS: Mapping[tuple[str, str], Callable[[Problems, MappingNode], InventoryObject]] = {
+READERS: Mapping[tuple[str, str], Callable[[Problems, MappingNode, _Fields], InventoryObject]] = {
     ("v1", "Pod"): read_pod,
     ("v1", "Namespace"): read_namespace,
     ("v1", "Node"): read_node,
@@ -169,22 +166,26 @@ READERS: Mapping[tuple[str, str], Callable[[Problems, MappingNode], InventoryObj
 
 def _container_ports(problems: Problems, spec: _Fields) -> tuple[ir.ContainerPort, ...]:
     """The ports of containers, and of init containers that go on running beside them (sidecars)."""
-    found: dict[ir.ContainerPort, None] = {}
+    found: list[ir.ContainerPort] = []
     for item in items_of(spec.get("containers")):
-        found.update(dict.fromkeys(_ports(problems, fields_of(problems, item))))
+        found += _ports(problems, fields_of(problems, item))
     for item in items_of(spec.get("initContainers")):
         container = fields_of(problems, item)
         if _text(container.get("restartPolicy")) == "Always":
-            found.update(dict.fromkeys(_ports(problems, container)))
-    return tuple(found)
+            found += _ports(problems, container)
+    return tuple(found) if len(found) < 2 else tuple(dict.fromkeys(found))
 
 
 def _ports(problems: Problems, container: _Fields) -> Iterator[ir.ContainerPort]:
     for item in items_of(container.get("ports")):
         port = fields_of(problems, item)
         number, protocol = _number(port.get("containerPort")), _protocol(problems, port.get("protocol"))
-        if number is None or not 1 <= number <= 65535:
-            problems.add(port.get("containerPort", item), "`containerPort` must be a number between 1 and 65535")
+        if "containerPort" not in port:
+            problems.add(
+                item, "a container's port without `containerPort`: no policy will find it", rule=codes.ODD_OBJECT
+            )
+        elif number is None or not 1 <= number <= 65535:
+            problems.add(port["containerPort"], "`containerPort` must be a number between 1 and 65535")
         else:
             yield ir.ContainerPort(name=_text(port.get("name")) or None, protocol=protocol, number=number)
 
@@ -214,11 +215,12 @@ def _owner(problems: Problems, metadata: _Fields) -> ir.Workload | None:
 
 def _addresses(problems: Problems, status: _Fields, plural: str, singular: str) -> tuple[Address, ...]:
     """The addresses of a pod or its host, one a family at most, as the API has it."""
-    several = [fields_of(problems, item).get("ip") for item in items_of(status.get(plural))]
-    found = [one for node in several for one in _address(problems, node)]
-    found += _address(problems, status.get(singular))
-    unique = tuple(dict.fromkeys(found))
-    if len(unique) > len({one.version for one in unique}):
+    nodes = [fields_of(problems, item).get("ip") for item in items_of(status.get(plural))]
+    nodes.append(status.get(singular))  # it repeats the first of the others
+    unique: tuple[Address, ...] = ()
+    for node in nodes:
+        unique += tuple(one for one in _address(problems, node) if one not in unique)
+    if len(unique) > 1 and len(unique) > len({one.version for one in unique}):
         at = status.get(plural) or status[singular]
         words = ", ".join(str(one) for one in unique)
         problems.add(at, f"`{plural}` and `{singular}` have several addresses of one family: {words}")
@@ -250,9 +252,9 @@ def _parsed(text: str) -> Address | None:
 
 def _text(node: Node | None) -> str:
     """A scalar's text; empty for null and for what is no scalar."""
-    if not isinstance(node, Scalar) or (node.plain and resolve_plain(node.text) is None):
+    if not isinstance(node, Scalar) or (node.value in NULLS and is_plain(node)):
         return ""
-    return node.text
+    return node.value
 
 
 def _number(node: Node | None) -> int | None:
@@ -268,7 +270,7 @@ def _number(node: Node | None) -> int | None:
 
 
 def _is_true(node: Node | None) -> bool:
-    return isinstance(node, Scalar) and node.plain and resolve_plain(node.text) is True
+    return isinstance(node, Scalar) and is_plain(node) and resolve_plain(node.value) is True
 
 
 def _protocol(problems: Problems, node: Node | None) -> Protocol:

@@ -10,7 +10,7 @@ import json.decoder
 import re
 from bisect import bisect_right
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from npcompile.diagnostics.model import Diagnostic, RuleCode, diagnose
 from npcompile.frontend import codes
@@ -101,7 +101,7 @@ class _Reader:
             raise _BadJsonError(at, f"not JSON: expected a value, found {self.found(at)}")
         word = match.group()
         tag = JSON_FLOAT if _FRACTION.search(word) else None
-        return Scalar(word, tag is None, tag, self.mark(at), self.mark(match.end())), match.end()
+        return self.scalar(word, at, match.end(), tag=tag, style=""), match.end()
 
     def string(self, at: int) -> tuple[Scalar, int]:
         try:
@@ -110,7 +110,12 @@ class _Reader:
             raise _BadJsonError(error.pos, f"not JSON: {error.msg.lower()}") from None
         # A surrogate without its partner is no character; Go's decoder replaces it, too.
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        return Scalar(text, False, None, self.mark(at), self.mark(end)), end
+        return self.scalar(text, at, end, tag=None, style='"'), end
+
+    def scalar(self, text: str, at: int, end: int, *, tag: str | None, style: str) -> Scalar:
+        start_mark: Any = self.mark(at)  # the stubs know no marks but libyaml's
+        end_mark: Any = self.mark(end)
+        return Scalar(None, tag, (not style, bool(style)), text, start_mark, end_mark, style)
 
     def object(self, at: int) -> tuple[Mapping, int]:
         keys: list[Scalar] = []

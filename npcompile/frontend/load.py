@@ -13,12 +13,13 @@ from npcompile.diagnostics.errors import InputError
 from npcompile.diagnostics.model import Diagnostic, Severity, diagnose
 from npcompile.frontend import codes, kinds
 from npcompile.frontend.assemble import Objects, assemble
-from npcompile.frontend.fields import Problems, report_duplicate
+from npcompile.frontend.fields import Problems, fields_of
 from npcompile.frontend.inventory import READERS
 from npcompile.frontend.json_reader import looks_like_json, read_json
 from npcompile.frontend.network_policy import read_network_policy
-from npcompile.frontend.nodes import Document, Mapping, Node, Scalar, Sequence, get, span_of
+from npcompile.frontend.nodes import Document, Mapping, Node, Scalar, Sequence, get, is_plain, span_of
 from npcompile.frontend.resolve import resolve
+from npcompile.frontend.scalars import NULLS
 from npcompile.frontend.yaml_reader import read_yaml
 from npcompile.ir.program import Program
 from npcompile.source import SourceFile, Span, whole_file
@@ -131,11 +132,8 @@ class _FileReading:
 
     def read_object(self, node: Mapping, api_version: str, kind: str) -> None:
         """Give an object to its reader; `api_version` and `kind` are a list's, for items that do not say theirs."""
-        words = [key for key in node.keys if key.text in ("apiVersion", "kind")]
-        if len(words) > len({key.text for key in words}):
-            report_duplicate(self.problems, words[-1], words[-1].text, words[0])
-            return
-        api_version, kind = _word(node, "apiVersion") or api_version, _word(node, "kind") or kind
+        top = fields_of(self.problems, node)
+        api_version, kind = _text(top.get("apiVersion")) or api_version, _text(top.get("kind")) or kind
         incomplete = not (api_version and kind)
         fate = kinds.fate_of(api_version, kind, looks_like_policy=incomplete and _looks_like_policy(node))
         self.objects += not incomplete
@@ -145,9 +143,7 @@ class _FileReading:
                 if raw is not None:
                     self.reading.objects.policies.append(resolve(raw))
             case kinds.Fate.INVENTORY:
-                found = READERS[api_version, kind](self.problems, node)
-                if found is not None:
-                    self.reading.objects.inventory.append(found)
+                self.reading.objects.inventory.append(READERS[api_version, kind](self.problems, node, top))
             case kinds.Fate.LIST:
                 self.read_list(node, api_version, kind)
             case kinds.Fate.FOREIGN:
@@ -209,9 +205,12 @@ def _looks_like_policy(node: Node) -> bool:
 
 
 def _word(node: Node | None, name: str) -> str:
-    value = get(node, name)
-    return value.text if isinstance(value, Scalar) and not _is_null(value) else ""
+    return _text(get(node, name))
+
+
+def _text(node: Node | None) -> str:
+    return node.value if isinstance(node, Scalar) and not _is_null(node) else ""
 
 
 def _is_null(node: Node) -> bool:
-    return isinstance(node, Scalar) and node.plain and node.text in ("", "~", "null", "Null", "NULL")
+    return isinstance(node, Scalar) and node.value in NULLS and is_plain(node)

@@ -6,9 +6,13 @@ Each check returns what is wrong with a text, or None.  Source: k8s.io/apimachin
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from ipaddress import IPv4Network, ip_network
 
 from npcompile.netset.cidrs import Network
+
+# A cluster says the same few names over and over.
+_remembered = lru_cache(maxsize=4096)
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _DNS_SUBDOMAIN = re.compile(rf"{_DNS_LABEL.pattern}(\.{_DNS_LABEL.pattern})*")
@@ -18,6 +22,7 @@ _CIDR = re.compile(r"[0-9.]+/[0-9]+|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*/[0-9]+")
 _LEADING_ZEROS = re.compile(r"(?<![0-9a-fA-F])0+(?=[0-9a-fA-F])")
 
 
+@_remembered
 def dns_label(text: str) -> str | None:
     """The rule for namespaces (RFC 1123 label)."""
     if len(text) > 63:
@@ -27,6 +32,7 @@ def dns_label(text: str) -> str | None:
     return None
 
 
+@_remembered
 def dns_subdomain(text: str) -> str | None:
     """The rule for object names (RFC 1123 subdomain)."""
     if len(text) > 253:
@@ -38,6 +44,7 @@ def dns_subdomain(text: str) -> str | None:
     return None
 
 
+@_remembered
 def label_key(text: str) -> str | None:
     """The rule for label and annotation keys (a qualified name)."""
     prefix, slash, name = text.rpartition("/")
@@ -56,6 +63,7 @@ def label_key(text: str) -> str | None:
     return None
 
 
+@_remembered
 def label_value(text: str) -> str | None:
     """The rule for label values, which may be empty."""
     if len(text) > 63:
@@ -65,6 +73,7 @@ def label_value(text: str) -> str | None:
     return None
 
 
+@_remembered
 def port_name(text: str) -> str | None:
     """The rule for container port names (RFC 6335)."""
     if len(text) > 15:
@@ -78,6 +87,7 @@ def port_name(text: str) -> str | None:
     return None
 
 
+@_remembered
 def cidr(text: str) -> Network | None:
     """A CIDR as the API server reads it, host bits cleared; None when it refuses the text.
 

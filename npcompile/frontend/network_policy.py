@@ -272,7 +272,7 @@ def _check(problems: Problems, node: Node, what: str, wrong: str | None) -> None
 def _unsupported(problems: Problems, node: Node, word: str, path: str, allowed: tuple[str, ...]) -> None:
     right = next((one for one in allowed if one.lower() == word.lower()), None)
     choices = ", ".join(f"`{one}`" for one in allowed)
-    shown = f"`{word}`" if word else describe(problems, node) if isinstance(node, Scalar) and node.text else "nothing"
+    shown = f"`{word}`" if word else describe(problems, node) if isinstance(node, Scalar) and node.value else "nothing"
     problems.add(
         node, f"`{path}` must be one of {choices}, not {shown}", help=f"did you mean `{right}`?" if right else ""
     )

@@ -1,15 +1,20 @@
 """Parsed text before anyone knows what it means: scalars, mappings and sequences that know their place.
 
-Named tuples rather than dataclasses: a cluster's inventory makes a million of them, and they are the cheapest immutable
-values that Python has.
+A cluster's inventory makes a million of them.  So a scalar is libyaml's own event, as it comes, and the others are
+named tuples, the cheapest immutable values that Python has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
+
+import yaml
 
 from npcompile.source import SourceFile, Span
+
+Scalar = yaml.ScalarEvent
+"""A leaf: its text is `value`, and it has a `tag` if one is written.  Nobody ever changes one."""
 
 
 class Mark(Protocol):
@@ -22,35 +27,25 @@ class Mark(Protocol):
     def column(self) -> int: ...
 
 
-class Scalar(NamedTuple):
-    """A leaf.  `plain`: written without quotes and without a tag, so that its text decides its type."""
-
-    text: str
-    plain: bool
-    tag: str | None
-    start: Mark
-    end: Mark
-
-
 class Mapping(NamedTuple):
     """Keys and values as written, duplicates included.  What merge keys (`<<`) bring stands in their place.
 
-    `end` is None in YAML's block style: such a mapping ends with its last value.
+    `end_mark` is None in YAML's block style: such a mapping ends with its last value.
     """
 
     keys: list[Scalar]
     values: list[Node]
     merges: bool
-    start: Mark
-    end: Mark | None
+    start_mark: Mark
+    end_mark: Mark | None
 
 
 class Sequence(NamedTuple):
-    """The items as written; `end` is None in YAML's block style."""
+    """The items as written; `end_mark` is None in YAML's block style."""
 
     items: list[Node]
-    start: Mark
-    end: Mark | None
+    start_mark: Mark
+    end_mark: Mark | None
 
 
 Node = Scalar | Mapping | Sequence
@@ -63,21 +58,27 @@ class Document(NamedTuple):
     root: Node
 
 
+def is_plain(scalar: Scalar) -> bool:
+    """Whether a scalar is written without quotes and without a tag, so that its text decides its type."""
+    return not scalar.style and scalar.tag is None
+
+
 def span_of(file: SourceFile, node: Node) -> Span:
     """The span of a node, counted from 1."""
-    start, end = node.start, _end_of(node)
-    first, last = (start.line, start.column), (end.line, end.column)
-    last = max(first, last)  # the last child may be an alias of something that stands before
-    return Span(file, first[0] + 1, first[1] + 1, last[0] + 1, last[1] + 1)
+    start: Any = node.start_mark
+    end: Any = node.end_mark or _end_of(node)
+    # The last child may be an alias of something that stands before.
+    last = max((end.line, end.column), (start.line, start.column))
+    return Span(file, start.line + 1, start.column + 1, last[0] + 1, last[1] + 1)
 
 
-def _end_of(node: Node) -> Mark:
-    while node.end is None:
+def _end_of(node: Node) -> object:
+    while node.end_mark is None and not isinstance(node, Scalar):
         children = node.values if isinstance(node, Mapping) else node.items
         if not children:
-            return node.start
+            return node.start_mark
         node = children[-1]
-    return node.end
+    return node.end_mark
 
 
 def get(node: Node | None, *path: str) -> Node | None:
@@ -87,7 +88,7 @@ def get(node: Node | None, *path: str) -> Node | None:
             return None
         found = None
         for key, value in zip(node.keys, node.values, strict=True):
-            if key.text == name:
+            if key.value == name:
                 found = value
         node = found
     return node

@@ -23,6 +23,9 @@ from npcompile.netset.ports import FIRST_PORT, LAST_PORT, Protocol
 
 DEFAULT_NAMESPACE = "default"
 
+_OPERATORS = {operator.value: operator for operator in Operator}
+_PROTOCOLS = {protocol.value: protocol for protocol in Protocol}
+
 
 def resolve(raw: RawPolicy) -> Policy:
     """The policy that a manifest stands for."""
@@ -85,7 +88,7 @@ def _port(raw: RawPort) -> PortItem:
     """The API's words: protocol, "if not specified, this field defaults to TCP"; without port, "this matches all port
     names and numbers"; with endPort, "the range of ports from port to endPort, inclusive".
     """
-    protocol = Protocol(raw.protocol or "TCP")
+    protocol = _PROTOCOLS[raw.protocol or "TCP"]
     match raw.port:
         case None:
             return PortRange(protocol=protocol, first=FIRST_PORT, last=LAST_PORT, span=raw.span)
@@ -97,11 +100,12 @@ def _port(raw: RawPort) -> PortItem:
 
 
 def _selector(raw: RawSelector) -> Selector:
-    requirements = {
-        Requirement(
-            key=item.key, operator=Operator(item.operator), values=tuple(sorted(set(item.values))), span=item.span
-        )
-        for item in raw.requirements
+    """Requirements are a conjunction: their order and repetitions mean nothing."""
+    meant = {
+        (item.key, item.operator, tuple(sorted(set(item.values)))): item.span for item in reversed(raw.requirements)
     }
-    ordered = sorted(requirements, key=lambda r: (r.key, r.operator.value, r.values))
-    return Selector(requirements=tuple(ordered), span=raw.span)
+    requirements = (
+        Requirement(key=key, operator=_OPERATORS[operator], values=values, span=meant[key, operator, values])
+        for key, operator, values in sorted(meant)
+    )
+    return Selector(requirements=tuple(requirements), span=raw.span)

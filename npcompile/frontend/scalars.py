@@ -13,13 +13,15 @@ import functools
 import math
 import re
 
-from npcompile.frontend.nodes import Scalar
+from npcompile.frontend.nodes import Scalar, is_plain
 
 Value = str | int | float | bool | None
 
 _TRUE = frozenset(["y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"])
 _FALSE = frozenset(["n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"])
-_NULL = frozenset(("", "~", "null", "Null", "NULL"))
+NULLS = frozenset(("", "~", "null", "Null", "NULL"))
+"""What is null when it is written without quotes."""
+
 _INFINITE = {
     **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), math.inf),
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), -math.inf),
@@ -48,9 +50,11 @@ class BadScalarError(ValueError):
 
 def value_of(scalar: Scalar) -> Value:
     """A scalar's value; raises BadScalarError when an explicit tag does not fit its text."""
+    if is_plain(scalar):
+        return resolve_plain(scalar.value)
     if scalar.tag is None or scalar.tag == "!":
-        return resolve_plain(scalar.text) if scalar.plain else scalar.text
-    return _tagged(scalar.tag, scalar.text)
+        return scalar.value
+    return _tagged(scalar.tag, scalar.value)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -59,7 +63,7 @@ def resolve_plain(text: str) -> Value:
     first = text[:1]
     if first in "0123456789+-.":
         return _number(text)
-    if text in _NULL:
+    if text in NULLS:
         return None
     if text in _TRUE:
         return True
@@ -119,7 +123,15 @@ def _tagged(tag: str, text: str) -> Value:
 
 def key_of(scalar: Scalar) -> str | None:
     """A mapping key as JSON gets it: numbers and booleans become text; None where the API server refuses it."""
-    value = value_of(scalar)
+    return _plain_key(scalar.value) if is_plain(scalar) else _key(value_of(scalar))
+
+
+@functools.lru_cache(maxsize=4096)
+def _plain_key(text: str) -> str | None:
+    return _key(resolve_plain(text))
+
+
+def _key(value: Value) -> str | None:
     match value:
         case None:
             return None

@@ -14,7 +14,7 @@ import yaml
 
 from npcompile.diagnostics.model import Diagnostic, RuleCode, diagnose
 from npcompile.frontend import codes
-from npcompile.frontend.nodes import Document, Mapping, Node, Scalar, Sequence, span_of
+from npcompile.frontend.nodes import Document, Mapping, Node, Scalar, Sequence, is_plain, span_of
 from npcompile.frontend.yaml_errors import RefusedError, syntax_error, template_diagnostic, unreadable
 from npcompile.source import LINE_BREAK, SourceFile, Span, whole_file
 
@@ -24,7 +24,9 @@ MAX_ERRORS = 100  # documents of one file that may be bad before the rest is lef
 
 _SEPARATOR = re.compile("---(?=[ \t\r\n\x85\u2028\u2029]|\\Z)")
 _ODD_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*\\/")
-_COLLECTION_STARTS = (yaml.MappingStartEvent, yaml.SequenceStartEvent)
+
+_MappingStart, _MappingEnd = yaml.MappingStartEvent, yaml.MappingEndEvent
+_SequenceStart, _SequenceEnd = yaml.SequenceStartEvent, yaml.SequenceEndEvent
 
 
 def read_yaml(file: SourceFile) -> Iterator[Document | Diagnostic]:
@@ -69,46 +71,61 @@ class _Reader:
     def __init__(self, file: SourceFile, text: str) -> None:
         self.file, self.text = file, text
         self.line = 0  # where the document that is being read starts
-        self.frames: list[tuple[list[Node], Any]] = []  # what collects siblings, and the event that opened the child
         self.anchors: dict[str, Node | None] = {}  # None: still open
         self.sizes: dict[str, int] = {}
         self.aliased = 0
         self.merges = "<<" in text
         self.odd_escapes = "\\/" in text
 
-    def documents(self) -> Iterator[Document]:
-        """Every document that is not empty; raises RefusedError and libyaml's errors."""
+    def documents(self) -> Iterator[Document]:  # noqa: PLR0912
+        """Every document that is not empty; raises RefusedError and libyaml's errors.
+
+        One function, although a long one: it runs once for everything that is written, and calls are what costs.
+        """
         parser = yaml.CSafeLoader(self.text)
         next_event, make = parser.get_event, tuple.__new__
-        scalar_event, anchors, odd_escapes = yaml.ScalarEvent, self.anchors, self.odd_escapes
-        nodes: list[Node] = []
+        frames: list[tuple[list[Node], Any]] = []  # around the open collection: its siblings, and its parent's event
+        nodes: list[Node] = []  # the children of the open collection
+        opened: Any = None  # the event that opened it
+        odd_escapes = self.odd_escapes
+        node: Node
         try:
             while True:
-                # This loop runs once a token of everything that is read: scalars are made here, without a call of
-                # their own, and `type` is the quickest test.  The stubs give events optional marks.
-                event: Any = next_event()
+                event: Any = next_event()  # the stubs give events optional marks
                 kind = type(event)
-                if kind is scalar_event:
-                    tag = event.tag
-                    plain = event.implicit[0] and tag is None
-                    scalar = make(Scalar, (event.value, plain, tag, event.start_mark, event.end_mark))
-                    nodes.append(scalar)
+                if kind is Scalar:
+                    nodes.append(event)
+                    if event.anchor is not None or odd_escapes:
+                        self._check_scalar(event)
+                elif kind is _MappingStart or kind is _SequenceStart:
+                    if len(frames) >= MAX_DEPTH:
+                        raise self._too_deep(event)
+                    if type(opened) is _MappingStart and len(nodes) % 2 == 0:
+                        raise self._odd_key(event)
                     if event.anchor is not None:
-                        anchors[event.anchor] = scalar
-                    if odd_escapes:
-                        self._check_escapes(event)
-                elif kind in _COLLECTION_STARTS:
-                    nodes = self._open(event, nodes)
-                elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
-                    nodes = self._close(event, nodes)
+                        self.anchors[event.anchor] = None
+                    frames.append((nodes, opened))
+                    nodes, opened = [], event
+                elif kind is _MappingEnd or kind is _SequenceEnd:
+                    # libyaml ends a block collection where the next token starts; people see its last child's end.
+                    start, end = opened.start_mark, event.end_mark if opened.flow_style else None
+                    if kind is _SequenceEnd:
+                        node = make(Sequence, (nodes, start, end))
+                    elif self.merges:
+                        node = self._merged(nodes, start, end)
+                    else:
+                        node = make(Mapping, (nodes[::2], nodes[1::2], False, start, end))
+                    if opened.anchor is not None:
+                        self.anchors[opened.anchor] = node
+                    nodes, opened = frames.pop()
+                    nodes.append(node)
                 elif kind is yaml.AliasEvent:
-                    nodes.append(self._alias(event, nodes))
+                    nodes.append(self._alias(event, as_key=type(opened) is _MappingStart and len(nodes) % 2 == 0))
                 elif kind is yaml.DocumentStartEvent:
                     self._start(event)
-                    anchors.clear()
                 elif kind is yaml.DocumentEndEvent:
                     root = nodes.pop()
-                    if not (isinstance(root, Scalar) and root.plain and root.text == ""):
+                    if not (isinstance(root, Scalar) and root.value == "" and is_plain(root)):
                         yield Document(self.file, root)
                     self.line = event.end_mark.line
                 elif kind is yaml.StreamEndEvent:
@@ -120,6 +137,7 @@ class _Reader:
         """A document's start.  kubectl cuts files at separators before any YAML reader sees them: it takes no
         directives, and after `---` only a comment.
         """
+        self.anchors.clear()
         self.sizes.clear()
         self.aliased = 0
         if not event.explicit:
@@ -132,46 +150,24 @@ class _Reader:
         if rest and rest[0] != "#":
             raise self._refused(event, "text after `---`, which kubectl does not take", "start it on a line of its own")
 
-    def _open(self, event: Any, nodes: list[Node]) -> list[Node]:
-        frames = self.frames
-        if len(frames) >= MAX_DEPTH:
-            raise self._refused(event, f"nested deeper than {MAX_DEPTH} levels",
-                                "no Kubernetes object nests so deeply; look for an unclosed bracket",
-                                codes.LIMITS)  # fmt: skip
-        if self._expects_key(nodes):
-            raise self._odd_key(event)
+    def _check_scalar(self, event: Any) -> None:
+        """What few scalars need: an anchor; and libyaml knows the escape `\\/` of YAML 1.2, which the API server's
+        reader refuses.
+        """
         if event.anchor is not None:
-            self.anchors[event.anchor] = None
-        frames.append((nodes, event))
-        return []
+            self.anchors[event.anchor] = event
+        if self.odd_escapes and event.style == '"' and "/" in event.value:
+            start, end = event.start_mark.index, event.end_mark.index
+            if _ODD_ESCAPE.search(self.text, start, end):
+                raise self._refused(event, "not YAML: `\\/` is no escape of YAML 1.1", "write `/`")
 
-    def _expects_key(self, nodes: list[Node]) -> bool:
-        frames = self.frames
-        return bool(frames) and type(frames[-1][1]) is yaml.MappingStartEvent and len(nodes) % 2 == 0
-
-    def _close(self, event: Any, children: list[Node]) -> list[Node]:
-        nodes, start = self.frames.pop()
-        # libyaml ends a block collection where the next token starts; people see it end with its last child.
-        end = event.end_mark if start.flow_style else None
-        node: Node
-        if type(start) is yaml.SequenceStartEvent:
-            node = tuple.__new__(Sequence, (children, start.start_mark, end))
-        elif self.merges:
-            node = self._merged(children, start.start_mark, end)
-        else:
-            node = tuple.__new__(Mapping, (children[::2], children[1::2], False, start.start_mark, end))
-        if start.anchor is not None:
-            self.anchors[start.anchor] = node
-        nodes.append(node)
-        return nodes
-
-    def _alias(self, event: Any, nodes: list[Node]) -> Node:
+    def _alias(self, event: Any, *, as_key: bool) -> Node:
         name = event.anchor
         node = self.anchors.get(name)
         if node is None:
             why = "refers to a node that contains it" if name in self.anchors else "has no anchor before it"
             raise self._refused(event, f"alias `*{name}` {why}", "")
-        if not isinstance(node, Scalar) and self._expects_key(nodes):
+        if as_key and not isinstance(node, Scalar):
             raise self._odd_key(event)
         if name not in self.sizes:
             self.sizes[name] = _size(node, MAX_ALIASED)
@@ -190,7 +186,7 @@ class _Reader:
         merges = False
         for key, value in zip(children[::2], children[1::2], strict=True):
             assert isinstance(key, Scalar)
-            if not (key.plain and key.text == "<<"):
+            if not (key.value == "<<" and is_plain(key)):
                 keys.append(key)
                 values.append(value)
                 continue
@@ -204,12 +200,9 @@ class _Reader:
                 values += source.values
         return Mapping(keys, values, merges, start, end)
 
-    def _check_escapes(self, event: Any) -> None:
-        """libyaml knows the escape `\\/` of YAML 1.2; the API server's reader refuses it."""
-        if event.style == '"' and "/" in event.value:
-            start, end = event.start_mark.index, event.end_mark.index
-            if _ODD_ESCAPE.search(self.text, start, end):
-                raise self._refused(event, "not YAML: `\\/` is no escape of YAML 1.1", "write `/`")
+    def _too_deep(self, event: Any) -> RefusedError:
+        advice = "no Kubernetes object nests so deeply; look for an unclosed bracket"
+        return self._refused(event, f"nested deeper than {MAX_DEPTH} levels", advice, codes.LIMITS)
 
     def _odd_key(self, event: Any) -> RefusedError:
         span = self._span(event)
