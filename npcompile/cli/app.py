@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 
 import click
@@ -67,6 +68,12 @@ def app() -> None:
     """
 
 
+def _internal(message: str) -> Exit:
+    """Neither clean nor a finding: nothing is known."""
+    click.echo(f"npcompile: internal error: {message}\nplease report this, with the input", err=True)
+    return Exit.UNDECIDED
+
+
 def run(arguments: Sequence[str] | None = None) -> None:
     """Run a command line, and exit."""
     try:
@@ -80,10 +87,12 @@ def run(arguments: Sequence[str] | None = None) -> None:
     except InputError as error:
         code = fail(error.diagnostics)
     except InternalError as error:
-        click.echo(f"npcompile: internal error: {error}", err=True)
-        code = Exit.BAD_INPUT
+        code = _internal(str(error))
     except BrokenPipeError:
         # The reader of our output went away; keep the interpreter from complaining about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = Exit.CLEAN
+    except Exception as error:  # noqa: BLE001 - the one boundary: whatever went wrong, nothing was decided
+        traceback.print_exc()
+        code = _internal(f"{type(error).__name__}: {error}")
     sys.exit(int(code or 0))

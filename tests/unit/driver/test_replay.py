@@ -1,0 +1,120 @@
+"""No claim passes that the reference evaluator does not confirm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from npcompile.analyses.claims import Case, Claim, FlowWitness, NothingSelected
+from npcompile.diagnostics.errors import InternalError
+from npcompile.diagnostics.model import Kind, RuleCode, Scope, Severity
+from npcompile.driver import check
+from npcompile.driver.inputs import read_sources
+from npcompile.driver.replay import Replayer
+from npcompile.frontend import load
+from npcompile.ir.flow import Endpoint, Flow
+from npcompile.ir.program import Program
+from npcompile.netset.ports import Protocol
+from npcompile.questions import RuleOf
+from tests.commands import ROOT, npcompile
+
+RULE = RuleCode(code="NPC199", slug="a-lie", severity=Severity.WARNING, kind=Kind.PROVED)
+
+
+@pytest.fixture(scope="module")
+def program() -> Program:
+    return load(read_sources([str(ROOT / "examples/payments")])).program
+
+
+def endpoint(program: Program, name: str) -> Endpoint:
+    pod = next(pod for pod in program.cluster.pods if str(pod) == name)
+    return Endpoint(pod=pod, address=pod.addresses[0])
+
+
+def flow(program: Program, src: str, dst: str, port: int) -> Flow:
+    ends = endpoint(program, src), endpoint(program, dst)
+    return Flow(src=ends[0], dst=ends[1], protocol=Protocol.TCP, port=port)
+
+
+def claim(evidence: FlowWitness | NothingSelected) -> Claim:
+    return Claim(rule=RULE, message="so it is", span=None, evidence=evidence, scope=Scope.INVENTORY)
+
+
+def rule_of(program: Program, name: str, direction: str) -> RuleOf:
+    policy = next(policy for policy in program.policies if str(policy) == name)
+    return RuleOf(policy=policy, rule=next(rule for rule in policy.rules if str(rule.direction) == direction))
+
+
+def test_a_true_claim_gets_its_witness(program: Program) -> None:
+    allowed = flow(program, "ingress-nginx/nginx-ingress-0", "production/payments-api-0", 8080)
+    evidence = FlowWitness(
+        flow=allowed,
+        egress_allowed=True,
+        ingress_allowed=True,
+        matched_by=rule_of(program, "production/payments-api", "ingress"),
+    )
+    diagnostic = Replayer(program).confirm(claim(evidence))
+    assert diagnostic.witness is not None
+    assert diagnostic.witness.verdict == "ALLOW"
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"egress_allowed": False},
+        {"ingress_allowed": False},
+        {"matched_by": ("production/payments-api", "egress")},
+        {"matched_by": ("production/postgres", "ingress")},
+        {"even_without": True},
+        {"port": 8081},
+        {"src": "analytics/reporting-0"},
+    ],
+    ids=str,
+)
+def test_a_lie_is_an_internal_error(program: Program, lie: dict[str, object]) -> None:
+    src = str(lie.pop("src", "ingress-nginx/nginx-ingress-0"))
+    port = int(str(lie.pop("port", 8080)))
+    name, direction = lie.pop("matched_by", ("production/payments-api", "ingress"))  # type: ignore[misc]
+    evidence = FlowWitness(
+        flow=flow(program, src, "production/payments-api-0", port),
+        egress_allowed=True,
+        ingress_allowed=True,
+        matched_by=rule_of(program, name, direction),
+    )
+    with pytest.raises(InternalError, match="does not confirm"):
+        Replayer(program).confirm(claim(replace(evidence, **lie)))  # type: ignore[arg-type]
+
+
+def test_emptiness_is_confirmed_too(program: Program) -> None:
+    of = rule_of(program, "production/payments-api", "ingress")
+    for evidence in (NothingSelected(policy=of.policy), NothingSelected(policy=of.policy, rule=replace_ports(of))):
+        with pytest.raises(InternalError):
+            Replayer(program).confirm(claim(evidence))
+
+
+def replace_ports(of: RuleOf) -> object:
+    return replace(of.rule, match=replace(of.rule.match, ports=()))
+
+
+def test_nothing_is_said_after_a_lie(monkeypatch: pytest.MonkeyPatch, program: Program) -> None:
+    def lies(case: Case) -> Iterator[Claim]:
+        denied = flow(program, "analytics/reporting-0", "production/payments-api-0", 8080)
+        yield claim(FlowWitness(flow=denied, ingress_allowed=True))
+
+    monkeypatch.setattr(check, "CHECKS", (*check.CHECKS, SimpleNamespace(RULE=RULE, check=lies)))
+    result = npcompile("check", "examples/payments")
+    assert (result.code, result.out) == (3, "")
+    assert "internal error: NPC199" in result.err
+
+
+def test_an_unexpected_error_is_neither_clean_nor_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(case: Case) -> Iterator[Claim]:
+        raise ZeroDivisionError(str(case.scope))
+
+    monkeypatch.setattr(check, "CHECKS", (SimpleNamespace(RULE=RULE, check=fails),))
+    result = npcompile("check", "examples/payments")
+    assert (result.code, result.out) == (3, "")
+    assert "internal error: ZeroDivisionError" in result.err
