@@ -54,6 +54,7 @@ $(VENV)/.pip:
 
 $(VENV)/.installed: $(VENV)/.pip pyproject.toml
 	@$(BIN)/pip install --quiet --editable .
+	@$(BIN)/python -m compileall -q npcompile  # an editable install leaves that to the first run, and some never do it
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

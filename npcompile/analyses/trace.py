@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from npcompile import semantics
 from npcompile.analyses.addressing import USAGE, Directory, Port, endpoints_of
@@ -34,7 +34,7 @@ class Traced:
 
     `family`: set where the two families of dual-stack ends get different answers.  `service`: what the destination was
     reached through.  `misses`: for a denied side, its rules, the closest first.  `unbound`: ends whose address is not
-    known, although a rule with an ipBlock might match it.
+    known, although a rule with an ipBlock might match it.  `pairs`: how many pairs of pods got this very answer.
     """
 
     flow: Flow
@@ -43,6 +43,7 @@ class Traced:
     service: Service | None = None
     misses: tuple[Miss, ...] = ()
     unbound: tuple[Pod, ...] = ()
+    pairs: int = 1
 
 
 class Tracer:
@@ -54,7 +55,10 @@ class Tracer:
         self._policies = PolicyIndex(program.policies)
 
     def trace(self, src: str, dst: str, port: Port, *, explain: bool = True) -> list[Traced]:
-        """One answer a pair of pods (or addresses) that the words name; raises InputError."""
+        """One answer, or one a pair of pods where those of a workload get different ones; raises InputError.
+
+        A Service gets one for each of its backends.
+        """
         source, target = self._directory.find(src), self._directory.find(dst)
         if isinstance(source, Service):
             raise _usage(f"`{src}` is a Service, and a Service sends nothing", "name a pod or a workload")
@@ -62,7 +66,7 @@ class Tracer:
         for destination, number, service in _destinations(self._cluster, dst, target, port):
             for sender in source if isinstance(source, tuple) else (source,):
                 answers += self._pair(sender, destination, port, number, service, explain=explain)
-        return answers
+        return answers if isinstance(target, Service) else _agreed(answers)
 
     def _pair(
         self, src: Pod | Address, dst: Pod | Address, port: Port, number: int | None, service: Service | None,
@@ -102,6 +106,14 @@ class Tracer:
         return Traced(
             flow=flow, decision=decision, family=family, service=service, misses=tuple(misses), unbound=tuple(unbound)
         )
+
+
+def _agreed(answers: list[Traced]) -> list[Traced]:
+    """One answer for all pairs, if they all got the same."""
+    first = answers[0]
+    if first.family is None and all((one.decision, one.family) == (first.decision, None) for one in answers):
+        return [replace(first, pairs=len(answers))]
+    return answers
 
 
 def _destinations(

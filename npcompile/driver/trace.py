@@ -107,17 +107,18 @@ def as_json(answer: Answer, traced: Traced) -> dict[str, object]:
     """The machine formats' fields of one judged flow."""
     decision = traced.decision
     sides = {Direction.EGRESS: decision.egress, Direction.INGRESS: decision.ingress}
+    asked = answer.question
     fields: dict[str, object] = {
-        "src": str(traced.flow.src),
-        "dst": str(traced.flow.dst),
-        "port": traced.flow.port_text,
+        "src": asked.src,
+        "dst": asked.dst,
+        "port": asked.port,
         "verdict": str(decision.verdict),
         "rules": [_rule_json(direction, side) for direction, side in sides.items() if side.policy is not None],
         **{str(direction): _side_json(side) for direction, side in sides.items()},
     }
-    asked = answer.question
-    if (asked.src, asked.dst, asked.port) != (fields["src"], fields["dst"], fields["port"]):
-        fields["asked"] = {"src": asked.src, "dst": asked.dst, "port": asked.port}
+    judged = {"src": str(traced.flow.src), "dst": str(traced.flow.dst), "port": traced.flow.port_text}
+    if judged != {"src": asked.src, "dst": asked.dst, "port": asked.port}:
+        fields["judged"] = judged
     if traced.family is not None:
         fields["family"] = int(traced.family)
     if traced.service is not None:
@@ -165,7 +166,8 @@ def _text(traced: Traced) -> Iterator[str]:
     flow, decision = traced.flow, traced.decision
     family = f"  (IPv{int(traced.family)})" if traced.family else ""
     through = f"  (through Service {traced.service})" if traced.service else ""
-    yield f"{decision.verdict!s:<5} {flow.src} -> {flow.dst}  {flow.port_text}{family}{through}"
+    alike = f"  (and alike for {traced.pairs - 1} more)" if traced.pairs > 1 else ""
+    yield f"{decision.verdict!s:<5} {flow.src} -> {flow.dst}  {flow.port_text}{family}{through}{alike}"
     for direction, side in ((Direction.EGRESS, decision.egress), (Direction.INGRESS, decision.ingress)):
         subject = flow.src if direction is Direction.EGRESS else flow.dst
         state = "allowed" if side.allowed else "DENIED "
