@@ -47,7 +47,7 @@ def command(
     emitted = run_emit((*paths, *files) or (".",), target, output, options, bindings)
     show(emitted.diagnostics, "concise")
     artifact = emitted.artifact
-    amounts = ", ".join(f"{number} {name}" for name, number in artifact.summary.items())
+    amounts = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in artifact.summary.items())
     click.echo(f"wrote {emitted.directory}: {amounts}; proof: {NOT_ATTEMPTED}", err=True)
     for line in artifact.load:
         click.echo(f"  {line}", err=True)
