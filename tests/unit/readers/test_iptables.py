@@ -152,6 +152,11 @@ def test_icmp_of_ipv6() -> None:
     assert rule("-p ipv6-icmp -m icmp6 ! --icmpv6-type 135", Family.V6).matches == expected
 
 
+def test_another_program_that_compares_the_addresses() -> None:
+    program = "6,32 0 0 16,7 0 0 0,32 0 0 12,29 1 0 7,6 0 0 0,6 0 0 1"
+    assert rule(f'-m bpf --bytecode "{program}"').matches == (SameAddressMatch(),)
+
+
 def test_what_does_not_restrict() -> None:
     assert rule("-s 0.0.0.0/0 -d 0.0.0.0/0 -p all -j ACCEPT") == Rule(target=Accept())
     assert rule("-s ::/0 -p 0", Family.V6) == Rule()
@@ -358,6 +363,9 @@ def test_the_order_of_options_of_the_fixed_part_does_not_matter() -> None:
         '-m bpf --bytecode "6,32 0 0 12,7 0 0 0,32 0 0 20,29 0 1 0,6 0 0 65535,6 0 0 0"',
         '-m bpf --bytecode "6,32 0 0 12,7 0 0 0,32 0 0 16,29 1 0 0,6 0 0 65535,6 0 0 0"',
         '-m bpf --bytecode "5,32 0 0 12,7 0 0 0,32 0 0 16,29 0 1 0,6 0 0 65535,6 0 0 0"',
+        '-m bpf --bytecode "6,32 0 0 12,7 0 0 0,32 0 0 16,29 0 0 0,6 0 0 65535,6 0 0 0"',
+        '-m bpf --bytecode "7,32 0 0 12,7 0 0 0,32 0 0 16,29 0 1 0,6 0 0 65535,6 0 0 0,7 0 0 0"',
+        '-m bpf --bytecode "6,32 0 0 12,7 0 0 0,32 0 0 16,29 0 9 0,6 0 0 65535,6 0 0 0"',
         '-m bpf --bytecode "6,40 0 0 12,7 0 0 0,40 0 0 16,29 0 1 0,6 0 0 65535,6 0 0 0"',
         f'-m bpf --bytecode "{SAME_V6}"',
         f"-m bpf --bytecode {SAME_V4.replace(' ', '_')}",
