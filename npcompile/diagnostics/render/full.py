@@ -11,7 +11,7 @@ from npcompile.source import Span
 _NEAR = 2  # lines between two marked ones that are shown rather than skipped
 _SCOPES = {
     Scope.INVENTORY: "for the pods in this inventory",
-    Scope.ANY_POD: "for every pod and namespace that could exist",
+    Scope.ANY_POD: "for every pod that could exist, in the namespaces of the input as they are, and in any others",
 }
 
 
