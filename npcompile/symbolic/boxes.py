@@ -68,11 +68,12 @@ class Boxes:
             if namespace.listed
         }
         self._places: dict[Selector, Places] = {}
+        self._subjects: dict[tuple[str, str], PodBox] = {}
         self._rules: dict[tuple[str, str, str, int], RuleBox] = {}
 
     def subjects(self, policy: Policy) -> LabelBox:
         """The labels of a policy's subjects."""
-        return label_box(policy.subjects.requirements, self._vocabulary.pod_labels)
+        return self._subject_box(policy).labels
 
     def rule(self, of: RuleOf) -> RuleBox:
         """The box of a rule."""
@@ -100,6 +101,18 @@ class Boxes:
         pods = (peer for peer in box.peers if isinstance(peer, PodBox) and not void(peer.labels))
         return frozenset[int]().union(*(peer.places.names for peer in pods))
 
+    def may_be_subject(self, of: RuleOf, policy: Policy) -> bool:
+        """Whether a subject of a policy may be a peer of a rule."""
+        return _peer_among(self._subject_box(policy), self.rule(of).peers)
+
+    def may_meet_across(self, of: RuleOf, far: RuleOf) -> bool:
+        """Whether a flow between pods may be matched by two rules of different directions, each at its own end."""
+        return (
+            not self.rule(of).ports.isdisjoint(self.rule(far).ports)
+            and self.may_be_subject(of, far.policy)
+            and self.may_be_subject(far, of.policy)
+        )
+
     def selects(self, policy: Policy, pod: Pod) -> bool:
         """Whether a pod is a subject of a policy."""
         return (
@@ -123,6 +136,12 @@ class Boxes:
             elif name in peer.places.names and _inside(self._vocabulary.pod_labels, peer.labels, pod):
                 return True
         return False
+
+    def _subject_box(self, policy: Policy) -> PodBox:
+        if policy.key not in self._subjects:
+            labels = label_box(policy.subjects.requirements, self._vocabulary.pod_labels)
+            self._subjects[policy.key] = PodBox(places=self._own(policy), labels=labels)
+        return self._subjects[policy.key]
 
     def _own(self, policy: Policy) -> Places:
         own = frozenset({self._vocabulary.names.index(policy.namespace)})
@@ -176,7 +195,7 @@ def meet(one: RuleBox, other: RuleBox) -> bool:
     return (
         not one.ports.isdisjoint(other.ports)
         and labels_meet(one.subjects, other.subjects)
-        and (one.peers is None or other.peers is None or any(_peers_meet(a, b) for a in one.peers for b in other.peers))
+        and (one.peers is None or any(_peer_among(peer, other.peers) for peer in one.peers))
     )
 
 
@@ -202,6 +221,10 @@ def _places_meet(one: Places, other: Places) -> bool:
     if one.listed & other.listed:
         return True
     return bool(one.unlisted & other.unlisted) and labels_meet(one.labels, other.labels)
+
+
+def _peer_among(peer: PeerBox, peers: tuple[PeerBox, ...] | None) -> bool:
+    return peers is None or any(_peers_meet(peer, one) for one in peers)
 
 
 def _peers_meet(one: PeerBox, other: PeerBox) -> bool:

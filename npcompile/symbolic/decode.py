@@ -34,10 +34,13 @@ from npcompile.symbolic.vocabulary import Layout, Vocabulary, known_addresses
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidates:
-    """The real pods that an example may use, in order of preference.  They must be pods of no node's network."""
+    """What an example may use: real pods, in order of preference and none on its node's network, and the addresses
+    that the other end may have when it is no pod (a set that the query's ipBlocks do not cut).
+    """
 
     subjects: Sequence[Pod] = ()
     peers: Sequence[Pod] = ()
+    addresses: IntervalSet = cidrs.EVERY_ADDRESS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,12 +68,14 @@ class Decoder:
         self._outside, taken = _stand_ins(vocabulary, known_addresses(program.cluster))
         self._addresses = (*self._outside, *taken)
 
-    def outside(self, end: End) -> z3.BoolRef:
-        """Whether an end is an address that no pod or node of the input has.
+    def outside(self, end: End, within: IntervalSet = cidrs.EVERY_ADDRESS) -> z3.BoolRef:
+        """Whether an end is an address, one of `within`, that no pod or node of the input has.
 
-        Up to what policies can tell apart: one or two addresses stand for all that no ipBlock separates.
+        Up to what policies can tell apart: one or two addresses stand for all that no ipBlock separates.  `within`
+        must be made of whole such intervals.
         """
-        return z3.And(z3.Not(end.is_pod), self._encoding.some(self._encoding.at(end, a) for a in self._outside))
+        addresses = (address for address in self._outside if cidrs.point(address) in within)
+        return z3.And(z3.Not(end.is_pod), self._encoding.some(self._encoding.at(end, a) for a in addresses))
 
     def example(self, query: Query, direction: Direction, candidates: Candidates) -> Example:
         """The least flow of a query that is satisfiable, and was just found to be.
@@ -88,7 +93,7 @@ class Decoder:
             replace(
                 one,
                 ports=self._declared(query, port) if end is flow.dst and one.real is None and one.is_pod else (),
-                address=self._address(query, end, one),
+                address=self._address(query, end, one, candidates.addresses),
             )
             for end, one in ((subject, chosen), (peer, other))
         )
@@ -136,13 +141,14 @@ class Decoder:
                 found.append(ContainerPort(name=name, protocol=protocol, number=port))
         return tuple(found)
 
-    def _address(self, query: Query, end: End, settled: _Settled) -> Address | None:
+    def _address(self, query: Query, end: End, settled: _Settled, bare: IntervalSet) -> Address | None:
+        needless = settled.is_pod and not (settled.real and settled.real.addresses)
+        if needless and query.first([z3.Not(end.has_address), end.has_address]) == 0:
+            return None
         addresses = self._addresses if settled.real is None else settled.real.addresses
-        options: dict[Address | None, z3.BoolRef] = {}
-        if settled.is_pod and not (settled.real and addresses):
-            options[None] = z3.Not(end.has_address)
-        options |= {address: self._encoding.at(end, address) for address in addresses}
-        return tuple(options)[query.first(tuple(options.values()))]
+        if not settled.is_pod:
+            addresses = tuple(address for address in addresses if cidrs.point(address) in bare)
+        return addresses[query.first_of(lambda number: self._encoding.at(end, addresses[number]), len(addresses))]
 
     # Real pods
 
@@ -164,8 +170,11 @@ class Decoder:
         )
 
     def _pin(self, end: End, pod: Pod) -> z3.BoolRef:
-        """Whether an end is this real pod, at one of its addresses, and its own node is not the other end."""
+        """Whether an end is this real pod, at one of its addresses, and the other end is neither at one of them nor
+        its own node.
+        """
         destination = end is self._encoding.flow.dst
+        other = self._encoding.flow.src if destination else self._encoding.flow.dst
         key = (pod.key, destination)
         if key not in self._pins:
             terms = [
@@ -175,6 +184,7 @@ class Decoder:
                 self._encoding.some(self._encoding.at(end, a) for a in pod.addresses)
                 if pod.addresses
                 else z3.Not(end.has_address),
+                *(z3.Not(self._encoding.at(other, address)) for address in pod.addresses),
             ]
             if destination:
                 terms += [*self._declares(pod), *self._apart_from_node(pod)]

@@ -30,7 +30,8 @@ class Encoding:
         self._boxes = boxes
         self._ctx = ctx
         self._selects: dict[tuple[str, str, bool], z3.BoolRef] = {}
-        self._matches: dict[tuple[str, str, str, int], z3.BoolRef] = {}
+        self._at: dict[tuple[Address, bool], z3.BoolRef] = {}
+        self._explicit: dict[tuple[str, str, str, int], z3.BoolRef] = {}
 
     # The two ends
 
@@ -60,13 +61,19 @@ class Encoding:
 
     # Sides
 
-    def allowed(self, direction: Direction, policies: Sequence[Policy]) -> z3.BoolRef:
-        """Whether one side of the flow allows it.  `policies` are all that may select its subject."""
+    def allowed(
+        self, direction: Direction, policies: Sequence[Policy], rules: Iterable[RuleOf] | None = None
+    ) -> z3.BoolRef:
+        """Whether one side of the flow allows it: A_D.
+
+        `policies` are all that may select its subject, `rules` all that may match it (by default, all of theirs).
+        """
         subject = self.subject(direction)
         exempt = [z3.Not(subject.is_pod), self.flow.same_pod]
         if direction is Direction.INGRESS:
             exempt.append(self.flow.own_node)
-        rules = (RuleOf(policy=policy, rule=rule) for policy in policies for rule in policy.rules_of(direction))
+        if rules is None:
+            rules = (RuleOf(policy=policy, rule=rule) for policy in policies for rule in policy.rules_of(direction))
         return self.some([*exempt, z3.Not(self.isolated(direction, policies)), *map(self.explicit, rules)])
 
     def isolated(self, direction: Direction, policies: Iterable[Policy]) -> z3.BoolRef:
@@ -76,7 +83,11 @@ class Encoding:
 
     def explicit(self, of: RuleOf) -> z3.BoolRef:
         """Whether a rule allows the flow, explicitly: T_p and M_r."""
-        return self.every((self.selects(of.policy, self.subject(of.rule.direction)), self.matches(of)))
+        if of.order not in self._explicit:
+            self._explicit[of.order] = self.every(
+                (self.selects(of.policy, self.subject(of.rule.direction)), self.matches(of))
+            )
+        return self._explicit[of.order]
 
     # Policies and rules
 
@@ -91,9 +102,7 @@ class Encoding:
 
     def matches(self, of: RuleOf) -> z3.BoolRef:
         """Whether a rule's peers and ports match the flow: M_r."""
-        if of.order not in self._matches:
-            self._matches[of.order] = self.every((self.peers(of), self.ports(of.rule.match.ports)))
-        return self._matches[of.order]
+        return self.every((self.peers(of), self.ports(of.rule.match.ports)))
 
     def peers(self, of: RuleOf) -> z3.BoolRef:
         """Whether a rule's peers match the flow; without peers they match every end."""
@@ -142,9 +151,12 @@ class Encoding:
 
     def at(self, end: End, address: Address) -> z3.BoolRef:
         """Whether the end has this address."""
-        v6 = family_of(address) is Family.V6
-        value = end.v6 == int(address) if v6 else end.v4 == int(address)
-        return self.every((end.has_address, end.is_v6 if v6 else z3.Not(end.is_v6), value))
+        key = (address, end is self.flow.src)
+        if key not in self._at:
+            v6 = family_of(address) is Family.V6
+            value = end.v6 == int(address) if v6 else end.v4 == int(address)
+            self._at[key] = self.every((end.has_address, end.is_v6 if v6 else z3.Not(end.is_v6), value))
+        return self._at[key]
 
     def _within(self, end: End, network: Network) -> z3.BoolRef:
         v6 = family_of(network) is Family.V6

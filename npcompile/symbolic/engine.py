@@ -114,17 +114,15 @@ class SymbolicEngine:
 
     def _dead(self, of: RuleOf, item: PortItem | None) -> HalfOpen | None:
         session, encoding = self._session, self._session.encoding
-        far = properties.other_way(of.rule.direction)
-        names = session.boxes.names(of)
-        policies = session.isolating(far, names)
-        unjudged = names - {session.vocabulary.names.index(policy.namespace) for policy in policies}
-        query = session.query(properties.between_pods(encoding, of, item))
-        if unjudged and query.satisfiable(properties.far_end_in(encoding, of, unjudged)):
+        query = session.two_sided(properties.between_pods(encoding, of, item))
+        free = session.open_names(of)
+        if free and query.satisfiable(properties.far_end_in(encoding, of, free)):
             return None
-        if query.satisfiable(properties.far_end_allows(encoding, of, policies)) or not query.satisfiable():
+        if query.satisfiable(session.far_end_allows(of)) or not query.satisfiable():
             return None
         example = session.example(query, of)
-        blocker = next(p for p in policies if query.holds(encoding.selects(p, encoding.subject(far))))
+        far = encoding.peer(of.rule.direction)
+        blocker = next(policy for policy in session.far_policies(of) if query.holds(encoding.selects(policy, far)))
         return HalfOpen(opener=of, port=item, blocker=blocker, fully=True, example=example)
 
     def _uncovered(self, namespace: Namespace, direction: Direction, isolating: list[Policy]) -> Iterator[Uncovered]:
@@ -148,11 +146,13 @@ class SymbolicEngine:
     def _ways_in(self, of: RuleOf) -> Iterator[WayIn]:
         session, encoding = self._session, self._session.encoding
         internet = None
-        if boxes.bare(session.boxes.rule(of)):
-            query = session.query(encoding.explicit(of), session.decoder.outside(encoding.flow.src))
+        if addresses := boxes.bare(session.boxes.rule(of)):
+            query = session.query(encoding.explicit(of), session.decoder.outside(encoding.flow.src, addresses))
             internet = session.example(query, of) if query.satisfiable() else None
-        policies = session.isolating(Direction.EGRESS, session.boxes.names(of))
-        query = session.query(encoding.explicit(of), properties.far_end_allows(encoding, of, policies))
+        if internet is not None and not session.program.cluster.pods:
+            yield WayIn(opener=of, example=internet, internet=internet)  # what is below would give the same
+            return
+        query = session.two_sided(encoding.explicit(of), session.far_end_allows(of))
         if query.satisfiable():
             yield WayIn(opener=of, example=session.example(query, of), internet=internet)
 

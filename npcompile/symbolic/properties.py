@@ -36,12 +36,12 @@ def between_pods(encoding: Encoding, of: RuleOf, port: PortItem | None) -> z3.Bo
     )
 
 
-def far_end_allows(encoding: Encoding, of: RuleOf, policies: Sequence[Policy]) -> z3.BoolRef:
-    """With `between_pods`: unsatisfiable iff the other end denies every such flow: the rule is fully dead.
+def far_end_allows(encoding: Encoding, of: RuleOf, policies: Sequence[Policy], rules: Sequence[RuleOf]) -> z3.BoolRef:
+    """With `explicit` of a rule: unsatisfiable iff the other end denies all that the rule allows.
 
-    `policies` are all that may select the other end.
+    `policies` are all that may isolate the other end, `rules` all that may allow such a flow there.
     """
-    return encoding.allowed(other_way(of.rule.direction), policies)
+    return encoding.allowed(other_way(of.rule.direction), policies, rules)
 
 
 def far_end_in(encoding: Encoding, of: RuleOf, names: frozenset[int]) -> z3.BoolRef:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import z3
 
@@ -11,8 +12,8 @@ from npcompile.ir.policy import Direction, Policy
 from npcompile.ir.program import Program
 from npcompile.netset.ports import Protocol
 from npcompile.questions import Example, RuleOf
-from npcompile.symbolic import ends
-from npcompile.symbolic.assume import possible
+from npcompile.symbolic import boxes, ends, properties
+from npcompile.symbolic.assume import different_addresses, possible
 from npcompile.symbolic.boxes import Boxes
 from npcompile.symbolic.decode import Candidates, Decoder
 from npcompile.symbolic.encode import Encoding
@@ -33,13 +34,22 @@ class Session:
         self.decoder = Decoder(program, self.vocabulary, self.encoding)
         self._possible = tuple(possible(self.encoding, self.vocabulary))
         self._pods = tuple(pod for pod in program.cluster.pods if not pod.host_network)
+        self._isolating: dict[Direction, dict[int, list[Policy]]] = {direction: {} for direction in Direction}
+        for policy in program.policies:
+            for direction in policy.directions:
+                name = self.vocabulary.names.index(policy.namespace)
+                self._isolating[direction].setdefault(name, []).append(policy)
         self._matched: dict[tuple[str, str, str, int], bool] = {}
         rules = (RuleOf(policy=policy, rule=rule) for policy in program.policies for rule in policy.rules)
         self.rules = tuple(sorted(rules, key=lambda of: of.order))
 
     def query(self, *constraints: z3.BoolRef) -> Query:
-        """A query for the flows that are possible and satisfy these constraints."""
+        """A query for the flows that are possible and satisfy these constraints, about policies of one end."""
         return Query((*self._possible, *constraints), ctx=self._ctx, effort=self._effort, seed=self._seed)
+
+    def two_sided(self, *constraints: z3.BoolRef) -> Query:
+        """A query whose constraints are about policies of both ends."""
+        return self.query(different_addresses(self.encoding), *constraints)
 
     def satisfiable(self, *constraints: z3.BoolRef) -> bool:
         """Whether a possible flow satisfies these constraints."""
@@ -55,18 +65,37 @@ class Session:
         """The active rules of one direction in a namespace, in order."""
         return [of for of in self.rules if of.policy.namespace == namespace and of.rule.direction is direction]
 
-    def isolating(self, direction: Direction, names: frozenset[int]) -> list[Policy]:
-        """The policies that isolate in a direction in the namespaces of these names, in order."""
-        index = self.vocabulary.names.index
-        return [p for p in self.program.policies if direction in p.directions and index(p.namespace) in names]
+    def far_policies(self, of: RuleOf) -> list[Policy]:
+        """The policies that may isolate the other end of a rule's flows, in order."""
+        isolating = self._isolating[properties.other_way(of.rule.direction)]
+        policies = chain.from_iterable(isolating[name] for name in sorted(self.boxes.names(of) & isolating.keys()))
+        return sorted((p for p in policies if self.boxes.may_be_subject(of, p)), key=lambda policy: policy.key)
+
+    def open_names(self, of: RuleOf) -> frozenset[int]:
+        """The namespaces of the other end of a rule's flows in which no policy isolates it."""
+        return self.boxes.names(of) - self._isolating[properties.other_way(of.rule.direction)].keys()
+
+    def far_end_allows(self, of: RuleOf) -> z3.BoolRef:
+        """Whether the other end allows a flow that a rule matches."""
+        policies = self.far_policies(of)
+        rules = (
+            RuleOf(policy=p, rule=rule)
+            for p in policies
+            for rule in p.rules_of(properties.other_way(of.rule.direction))
+        )
+        meeting = [far for far in rules if self.boxes.may_meet_across(of, far)]
+        return properties.far_end_allows(self.encoding, of, policies, meeting)
 
     # Examples
 
     def example(self, query: Query, of: RuleOf) -> Example:
         """The canonical flow of a query whose flows are all matched by a rule."""
-        return self.decoder.example(
-            query, of.rule.direction, Candidates(subjects=self.subjects(of.policy), peers=list(self._peers(of)))
+        candidates = Candidates(
+            subjects=self.subjects(of.policy),
+            peers=list(self._peers(of)),
+            addresses=boxes.bare(self.boxes.rule(of)),
         )
+        return self.decoder.example(query, of.rule.direction, candidates)
 
     def subjects(self, policy: Policy) -> list[Pod]:
         """The real subjects of a policy."""

@@ -6,7 +6,7 @@ choices (`first`, `least`) are minima over all models, so they do not depend on 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import z3
@@ -18,13 +18,20 @@ class OutOfEffortError(Exception):
     """z3 gave up within the bound.  Whoever asks must report that the question is not decided."""
 
 
+def solver(ctx: z3.Context, seed: int) -> z3.Solver:
+    """The solver of all queries.  Any other one that decides QF_FD would give the same answers."""
+    made = z3.SolverFor("QF_FD", ctx=ctx)
+    made.set("random_seed", seed)
+    made.set("phase", "always_false")  # a hint: models near the canonical ones need fewer questions
+    return made
+
+
 class Query:
     """A set of constraints, and questions about the flows that satisfy them."""
 
     def __init__(self, constraints: Iterable[z3.BoolRef], *, ctx: z3.Context, effort: int, seed: int) -> None:
-        self._solver = z3.SolverFor("QF_FD", ctx=ctx)
+        self._solver = solver(ctx, seed)
         self._solver.set("rlimit", effort)
-        self._solver.set("random_seed", seed)
         self._model: z3.ModelRef | None = None
         self._ctx = ctx
         self.add(*constraints)
@@ -72,15 +79,30 @@ class Query:
 
     def first(self, options: Sequence[z3.BoolRef]) -> int:
         """Choose the first option that some flow satisfies, and add it.  Some option must be satisfiable."""
-        best = self._first_true(options)
-        while best > 0:
-            if not self.satisfiable(z3.Or(*options[:best], self._ctx)):
-                break
-            best = self._first_true(options[:best])
-        if best == len(options):
-            raise InternalError("a witness cannot be completed: the options left out a case")
-        self.add(options[best])
+        return self.first_of(options.__getitem__, len(options))
+
+    def first_of(self, option: Callable[[int], z3.BoolRef], count: int) -> int:
+        """`first` of many options, which are made as they are needed."""
+        impossible, best = 0, None
+        while best is None:
+            if impossible == count:
+                raise InternalError("a witness cannot be completed: the options left out a case")
+            best = self._find(option, range(impossible, min(2 * impossible + 1, count)))
+            impossible = min(2 * impossible + 1, count) if best is None else impossible
+        while best > impossible and (better := self._ask(option, range(impossible, best))) is not None:
+            best = better
+        self.add(option(best))
         return best
+
+    def _find(self, option: Callable[[int], z3.BoolRef], among: range) -> int | None:
+        true = self._first_true(option, among)
+        return self._ask(option, among) if true is None else true
+
+    def _ask(self, option: Callable[[int], z3.BoolRef], among: range) -> int | None:
+        """Some option among these that is satisfiable, if there is one: the first of those that a new flow has."""
+        if not self.satisfiable(z3.Or(*map(option, among), self._ctx)):
+            return None
+        return self._first_true(option, among)
 
     def least(self, number: z3.BitVecRef) -> int:
         """Choose the least value that a number can have, and add that it has it."""
@@ -99,5 +121,5 @@ class Query:
         assert self._model is not None, "ask for a flow first"
         return int(self._model.eval(number, model_completion=True).as_long())
 
-    def _first_true(self, options: Sequence[z3.BoolRef]) -> int:
-        return next((index for index, option in enumerate(options) if self.holds(option)), len(options))
+    def _first_true(self, option: Callable[[int], z3.BoolRef], among: range) -> int | None:
+        return next((index for index in among if self.holds(option(index))), None)
