@@ -41,11 +41,10 @@ class Problems:
         span = Span(self.file, line, start, line, max(start, len(text) + 1))
         self._found.append(diagnose(NOT_UNDERSTOOD, span, message))
 
-    def raise_any(self, *others: Problems) -> None:
-        """Raise a ReadingError of all problems here and in `others`, if there are any."""
-        found = [*self._found, *(problem for other in others for problem in other._found)]
-        if found:
-            raise ReadingError(sorted(found, key=lambda diagnostic: diagnostic.order))
+    def raise_any(self) -> None:
+        """Raise a ReadingError of all problems, if there are any."""
+        if self._found:
+            raise ReadingError(sorted(self._found, key=lambda diagnostic: diagnostic.order))
 
 
 def decode(data: bytes, path: str, *, longest_line: int) -> Problems:
