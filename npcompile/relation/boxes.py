@@ -24,6 +24,15 @@ class Box(NamedTuple):
         return bool(self.subjects & other.subjects and self.peers & other.peers and self.ports & other.ports)
 
 
+def merge(boxes: Iterable[Box]) -> tuple[Box, ...]:
+    """Fewer boxes of the same meaning: those that differ in their ports only become one."""
+    ports: dict[tuple[int, int], int] = {}
+    for box in boxes:
+        key = (box.subjects, box.peers)
+        ports[key] = ports.get(key, 0) | box.ports
+    return tuple(Box(subjects, peers, bits) for (subjects, peers), bits in ports.items())
+
+
 class OutOfEffortError(Exception):
     """A difference fell into more pieces than anyone wants to wait for."""
 

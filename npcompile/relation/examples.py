@@ -41,24 +41,29 @@ class Roster:
     addresses: tuple[tuple[tuple[Address | None, int], ...], ...]  # of each pod, with the identity there
     inside: tuple[tuple[int, ...], ...]  # of each identity of pods, ascending
 
-    def pods_in(self, identities: int) -> Iterator[int]:
-        """The pods of some identities, ascending.  Identities are ordered by their first pods."""
-        if not identities:
-            return
-        yield self.inside[lowest(identities)][0]
-        yield from sorted({pod for number in members(identities) for pod in self.inside[number]})[1:]
+    def pods_in(self, identities: int) -> list[Pod]:
+        """The pods of some identities, in order."""
+        numbers = {pod for number in members(identities) for pod in self.inside[number]}
+        return [self.pods[pod] for pod in sorted(numbers)]
 
-    def least(self, identities: int, but: int | None) -> int | None:
-        """The least pod of some identities that is not `but`."""
+    def least(self, identities: int, *, but: int | None = None, after: int = -1) -> int | None:
+        """The least pod of some identities that is not `but`, and greater than `after`."""
         found = None
         for number in members(identities):
             inside = self.inside[number]
-            if found is not None and found < inside[0]:
+            if found is not None and found < inside[0]:  # identities are ordered by their first pods
                 break
-            other = next((pod for pod in inside if pod != but), None)
+            other = next((pod for pod in inside if pod != but and pod > after), None)
             if other is not None and (found is None or other < found):
                 found = other
         return found
+
+    def apart(self, some: int, others: int) -> bool:
+        """Whether a pod of some identities and a pod of others are two pods."""
+        first = self.least(some)
+        if first is None or not others:
+            return False
+        return self.least(others, but=first) is not None or self.least(some, but=first) is not None
 
 
 def roster(relation: Relation) -> Roster:
@@ -99,15 +104,32 @@ class Query:
 
     def example(self) -> Example | None:
         """The least of the flows."""
-        subjects = 0
-        for box in self.boxes:
-            subjects |= box.subjects
-        for pod in self.roster.pods_in(subjects):
-            ends = [end for end in self.roster.addresses[pod] if subjects >> end[1] & 1 and end[1] not in self._barren]
+        left = self._subjects()
+        pod = self.roster.least(left)
+        while pod is not None:
+            ends = [end for end in self.roster.addresses[pod] if left >> end[1] & 1]
             found = [one for address, number in ends if (one := self._least_of(pod, address, number))]
             if found:
                 return self._example(min(found, key=_order))
+            for _, number in ends:
+                if number in self._barren:  # the other pods of an identity can differ only in what is exempt
+                    left &= ~(1 << number)
+            pod = self.roster.least(left, after=pod)
         return None
+
+    def _subjects(self) -> int:
+        """The subjects that may have a flow."""
+        subjects = 0
+        for box in self.boxes:
+            if not box.peers:
+                continue
+            if self.far is not Far.ALLOWS or box.peers & ~self.relation.pods:
+                subjects |= box.subjects
+            else:
+                side = self.relation.sides[other_side(self.direction)]
+                for passing, _ in side.passages(box.subjects, box.peers, box.ports):
+                    subjects |= passing
+        return subjects
 
     def _example(self, found: _Found) -> Example:
         protocol, port = ports.at(found.port)
@@ -125,7 +147,7 @@ class Query:
         any_pod = False
         for chunk in self._pods(rows, bit):
             any_pod = any_pod or bool(chunk)
-            peer = self.roster.least(chunk, None if self.exempt_too else pod)
+            peer = self.roster.least(chunk, but=None if self.exempt_too else pod)
             if peer is not None:
                 return min(self._to_pod(subject, number, rows, peer), key=_order)
         if self.far is Far.DENIES:  # what is no pod, or on its node's network, never denies
@@ -145,12 +167,12 @@ class Query:
                 peers |= row.peers
             yield peers & self.relation.pods
             return
-        side = self.relation.sides[_other(self.direction)]
+        side = self.relation.sides[other_side(self.direction)]
         yield from side.denying(rows, bit) if self.far is Far.DENIES else side.passing(rows, bit)
 
     def _to_pod(self, subject: Endpoint, number: int, rows: Sequence[Row], peer: int) -> Iterator[_Found]:
         """The least flow to each address of a pod that there is one to."""
-        space, far = self.relation.space, self.relation.sides[_other(self.direction)]
+        space, far = self.relation.space, self.relation.sides[other_side(self.direction)]
         for address, at in self.roster.addresses[peer]:
             bits = _ports_to(rows, 1 << at)
             if self.far is Far.DENIES:
@@ -215,7 +237,8 @@ def _point(address: Address | None) -> int:
     return -1 if address is None else cidrs.point(address)
 
 
-def _other(direction: Direction) -> Direction:
+def other_side(direction: Direction) -> Direction:
+    """The direction as the other end of a flow sees it."""
     return Direction.EGRESS if direction is Direction.INGRESS else Direction.INGRESS
 
 

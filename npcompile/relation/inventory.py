@@ -10,7 +10,7 @@ from npcompile.ir.program import Program
 from npcompile.netset.ports import Protocol, port_range
 from npcompile.questions import Example
 from npcompile.relation.boxes import Box
-from npcompile.relation.examples import Far, Query, Roster, roster
+from npcompile.relation.examples import Far, Query, Roster, other_side, roster
 from npcompile.relation.relation import Relation, relate
 
 DNS_PORT = 53
@@ -36,6 +36,21 @@ class Inventory:
             far=far,
             exempt_too=exempt_too,
         ).example()
+
+    def anything_passes(self, direction: Direction, boxes: Sequence[Box]) -> bool:
+        """Whether the far end lets some flow of possible `boxes` through that is not exempt: an example's existence,
+        without looking for the least.
+        """
+        relation = self.relation
+        far = relation.sides[other_side(direction)]
+        for box in boxes:
+            if box.peers & relation.plain:  # what is outside denies nothing
+                return True
+            for subjects, peers in far.passages(box.subjects, box.peers, box.ports):
+                if self.roster.apart(subjects, peers):
+                    return True
+        known = [box._replace(peers=box.peers & (relation.hosts | relation.nodes)) for box in boxes]
+        return self.example(direction, known) is not None  # what is on a node neither, but one may be the subject's own
 
 
 def take(program: Program) -> Inventory:

@@ -9,7 +9,7 @@ from npcompile.ir.policy import Direction, NamedPort, Policy, PortItem, PortRang
 from npcompile.netset.intervals import IntervalSet
 from npcompile.netset.ports import point, port_range
 from npcompile.questions import RuleOf
-from npcompile.relation.boxes import Box
+from npcompile.relation.boxes import Box, merge
 from npcompile.relation.port_space import PortSpace
 from npcompile.relation.selection import Selection
 
@@ -61,7 +61,7 @@ class RuleBoxer:
         items = [
             BoxedItem(item=item, boxes=self._item(subjects, peers, rule.direction, item)) for item in match.ports
         ] or [BoxedItem(item=None, boxes=_without_empty([Box(subjects, peers, self.space.every)]))]
-        boxes = _merge([box for item in items for box in item.boxes])
+        boxes = merge(box for item in items for box in item.boxes)
         return BoxedRule(
             of=RuleOf(policy=policy, rule=rule),
             subjects=subjects,
@@ -102,12 +102,3 @@ class RuleBoxer:
 
 def _without_empty(boxes: list[Box]) -> tuple[Box, ...]:
     return tuple(box for box in boxes if not box.empty)
-
-
-def _merge(boxes: list[Box]) -> tuple[Box, ...]:
-    """Fewer boxes of the same meaning: those that differ in their ports only become one."""
-    ports: dict[tuple[int, int], int] = {}
-    for box in boxes:
-        key = (box.subjects, box.peers)
-        ports[key] = ports.get(key, 0) | box.ports
-    return tuple(Box(subjects, peers, bits) for (subjects, peers), bits in ports.items())

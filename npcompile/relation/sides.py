@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from npcompile.ir.policy import Direction, Policy
 from npcompile.relation.bits import lowest, members
-from npcompile.relation.boxes import Box
+from npcompile.relation.boxes import Box, merge
 
 
 class Row(NamedTuple):
@@ -16,13 +16,6 @@ class Row(NamedTuple):
 
     peers: int
     ports: int
-
-
-class Admitted(NamedTuple):
-    """For some set of ports: the peers to which some of them are open, and those to which all of them are."""
-
-    some: int
-    every: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,7 +27,7 @@ class Profile:
     members: int
     policies: tuple[Policy, ...]
     rows: tuple[Row, ...]
-    _admitted: dict[int, Admitted] = field(default_factory=dict, repr=False)  # only remembers
+    _peers: dict[int, int] = field(default_factory=dict, repr=False)  # only remembers
 
     def ports(self, peer: int) -> int:
         """The ports open to a peer, given as its bit."""
@@ -44,82 +37,89 @@ class Profile:
                 ports |= row.ports
         return ports
 
-    def admitted(self, ports: int) -> Admitted:
-        """Whom it lets through on `ports`, which are not empty."""
-        if ports not in self._admitted:
-            self._admitted[ports] = self._admit(ports)
-        return self._admitted[ports]
-
-    def _admit(self, ports: int) -> Admitted:
-        some = every = 0
-        partly = []
-        for row in self.rows:
-            met = row.ports & ports
-            if met:
-                some |= row.peers
-            if met == ports:
-                every |= row.peers
-            elif met:
-                partly.append(Row(row.peers, met))
-        return Admitted(some, every | _complete(some & ~every, ports, partly))
+    def peers(self, ports: int) -> int:
+        """The peers to whom some of `ports` are open."""
+        if ports not in self._peers:
+            peers = 0
+            for row in self.rows:
+                if row.ports & ports:
+                    peers |= row.peers
+            self._peers[ports] = peers
+        return self._peers[ports]
 
 
-def _complete(peers: int, ports: int, rows: Sequence[Row]) -> int:
-    """Those of `peers` to which several rows together open all of `ports`."""
-    complete = 0
-    pieces = [Row(peers, ports)] if peers and len(rows) > 1 else []  # disjoint peers, with what they still lack
-    for row in rows:
-        lacking = []
-        for piece in pieces:
-            inside, outside = piece.peers & row.peers, piece.peers & ~row.peers
-            if outside:
-                lacking.append(Row(outside, piece.ports))
-            if inside and piece.ports & ~row.ports:
-                lacking.append(Row(inside, piece.ports & ~row.ports))
-            elif inside:
-                complete |= inside
-        pieces = lacking
-    return complete
+class Opening(NamedTuple):
+    """What the rules of a namespace open of some set of ports: peers for whom anything is open, boxes with all of those
+    ports, and boxes with some of them only.
+    """
+
+    peers: int
+    whole: tuple[Box, ...]
+    partly: tuple[Box, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Space:
-    """The pods of one namespace: those that no policy isolates, and the profiles of the others."""
+    """The pods of one namespace, those of them that no policy isolates, and what the rules allow the others."""
 
     namespace: str
     members: int
     open: int
-    profiles: tuple[Profile, ...]
-    _admitted: dict[int, Admitted] = field(default_factory=dict, repr=False)  # only remembers
+    boxes: tuple[Box, ...]
+    _openings: dict[int, Opening] = field(default_factory=dict, repr=False)  # only remembers
 
-    def admitted(self, ports: int) -> Admitted:
-        """Whom some profile lets through on some of `ports`, and whom every profile lets through on all."""
-        if ports not in self._admitted:
-            some, every = 0, -1
-            for profile in self.profiles:
-                admitted = profile.admitted(ports)
-                some |= admitted.some
-                every &= admitted.every
-            self._admitted[ports] = Admitted(some, every)
-        return self._admitted[ports]
+    def opening(self, ports: int) -> Opening:
+        """What is open of `ports`, which are not empty."""
+        if ports not in self._openings:
+            peers = 0
+            whole: list[Box] = []
+            partly: list[Box] = []
+            for box in self.boxes:
+                if box.ports & ports:
+                    peers |= box.peers
+                    (partly if ports & ~box.ports else whole).append(box)
+            self._openings[ports] = Opening(peers, tuple(whole), tuple(partly))
+        return self._openings[ports]
 
     def denied(self, subjects: int, ports: int, peer: int) -> int:
         """Those of some subjects that deny a peer (its bit) some of `ports`."""
-        found = 0
-        if not self.admitted(ports).every & peer:
-            for profile in self.profiles:
-                if subjects & profile.members and not profile.admitted(ports).every & peer:
-                    found |= subjects & profile.members
-        return found
+        left = subjects & self.members & ~self.open
+        opening = self.opening(ports)
+        if left and opening.peers & peer:
+            for box in opening.whole:
+                if box.peers & peer:
+                    left &= ~box.subjects
+            if left and opening.partly:
+                left = _lacking(left, ports, (box for box in opening.partly if box.peers & peer))
+        return left
 
     def passed(self, subjects: int, ports: int, peer: int) -> int:
         """Those of some subjects that let a peer (its bit) through on some of `ports`."""
         found = subjects & self.open
-        if self.admitted(ports).some & peer:
-            for profile in self.profiles:
-                if subjects & profile.members and profile.admitted(ports).some & peer:
-                    found |= subjects & profile.members
+        opening = self.opening(ports)
+        if opening.peers & peer:
+            for box in (*opening.whole, *opening.partly):
+                if box.peers & peer:
+                    found |= subjects & box.subjects
         return found
+
+
+def _lacking(subjects: int, ports: int, boxes: Iterable[Box]) -> int:
+    """Those of some subjects to which no number of boxes, whatever their peers, together opens all of `ports`."""
+    pieces = [(subjects, ports)]  # disjoint subjects, with what they still lack
+    for box in boxes:
+        left = []
+        for lacking, still in pieces:
+            inside, outside = lacking & box.subjects, lacking & ~box.subjects
+            if outside:
+                left.append((outside, still))
+            if inside and still & ~box.ports:
+                left.append((inside, still & ~box.ports))
+        pieces = left
+    found = 0
+    for lacking, _ in pieces:
+        found |= lacking
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -156,6 +156,21 @@ class Side:
             if found:
                 yield found
 
+    def passages(self, peers: int, subjects: int, ports: int) -> Iterator[tuple[int, int]]:
+        """Some of `peers` with some of `subjects`, all of which let all of those through on some of `ports`; together
+        every such combination.
+        """
+        for space in self.spaces:
+            if not subjects & space.members:
+                continue
+            if subjects & space.open:
+                yield peers, subjects & space.open
+            opening = space.opening(ports)
+            if opening.peers & peers:
+                for box in (*opening.whole, *opening.partly):
+                    if box.peers & peers and box.subjects & subjects:
+                        yield box.peers & peers, box.subjects & subjects
+
 
 class Isolation(NamedTuple):
     """A policy of a direction, the pods that it isolates, and what its rules allow them."""
@@ -172,16 +187,16 @@ def side(direction: Direction, namespaces: Mapping[str, int], isolations: Sequen
         by_namespace.setdefault(isolation.policy.namespace, []).append(isolation)
     spaces = []
     profiles: dict[int, Profile] = {}
+    everywhere = 0
     for namespace, inside in sorted(namespaces.items()):
-        found = tuple(_profiles(by_namespace.get(namespace, [])))
+        policies = by_namespace.get(namespace, [])
         isolated = 0
-        for profile in found:
+        for profile in _profiles(policies):
             isolated |= profile.members
             profiles.update((number, profile) for number in members(profile.members))
-        spaces.append(Space(namespace=namespace, members=inside, open=inside & ~isolated, profiles=found))
-    everywhere = 0
-    for space in spaces:
-        everywhere |= space.members & ~space.open
+        boxes = merge(box for policy in policies for box in policy.boxes)
+        spaces.append(Space(namespace=namespace, members=inside, open=inside & ~isolated, boxes=boxes))
+        everywhere |= isolated
     return Side(direction=direction, isolated=everywhere, spaces=tuple(spaces), profiles=profiles)
 
 

@@ -118,10 +118,11 @@ _NUMBERS = ((_tcp(80, 80),), (_tcp(81, 81),), (_tcp(80, 81),), (_tcp(80, 80), _t
 
 @st.composite
 def layered_programs(draw: st.DrawFn) -> Program:
-    """A program of one namespace whose rules often lie within the union of others."""
-    direction = draw(st.sampled_from(Direction))
+    """A program of one namespace whose rules often lie within the union of others, or meet denials at the other end."""
+    directions = draw(st.sampled_from(((Direction.INGRESS,), (Direction.EGRESS,), tuple(Direction))))
     policies = []
     for number in range(draw(st.integers(2, 3))):
+        direction = draw(st.sampled_from(directions))
         matches = draw(st.lists(st.tuples(st.sampled_from(_NEAR), st.sampled_from(_NUMBERS)), min_size=1, max_size=4))
         rules = (
             Rule(direction=direction, index=index, match=Match(peers=peers, ports=ports))

@@ -149,6 +149,20 @@ class Oracle:
         assert semantics.selects(of.policy, subject.pod)
         assert semantics.rule_matches(self.cluster, of.policy, rule, peer, flow)
 
+    def check_canonical(self, direction: Direction, example: Example, flows: Iterable[Triple]) -> None:
+        """Of the flows none that is not exempt has a lesser pair of pods, subject first."""
+        ranks = [self._rank(direction, self.endpoints[src], self.endpoints[dst]) for src, dst, _ in flows]
+        assert self._rank(direction, example.flow.src, example.flow.dst) == min(ranks)
+
+    def _rank(self, direction: Direction, src: Endpoint, dst: Endpoint) -> tuple[object, ...]:
+        subject, peer = (src, dst) if direction is Direction.EGRESS else (dst, src)
+        assert subject.pod is not None
+        exempt = self.exempt(direction, src, dst)
+        if peer.pod is None:
+            of_node = any(peer.address in node.addresses for node in self.cluster.nodes.values())
+            return exempt, subject.pod.key, 3 if of_node else 2, ("", "")
+        return exempt, subject.pod.key, int(peer.pod.host_network), peer.pod.key
+
     # Shadowing
 
     def check_shadowed(self, answers: Sequence[Shadowed | NotDecided]) -> None:
@@ -173,6 +187,7 @@ class Oracle:
         for answer, (rule, others) in zip(decided, reversed(expected), strict=True):
             self._check_cover(answer, flows[rule.order], [(other.order, flows[other.order]) for other in others])
             self.check_matched(rule, answer.example)
+            self.check_canonical(rule.rule.direction, answer.example, flows[rule.order])
             self.replay(answer.example, **{rule.rule.direction.value: True})
 
     def _check_cover(self, answer: Shadowed, own: set[Triple], others: Sequence[tuple[object, set[Triple]]]) -> None:
@@ -190,6 +205,7 @@ class Oracle:
     def check_half_open(self, answers: Sequence[HalfOpen | NotDecided]) -> None:
         """One answer per rule and port item with denied flows, or one for a rule that is fully dead by one blocker."""
         expected = []
+        found: dict[object, set[Triple]] = {}
         for rule in self.rules:
             direction = rule.rule.direction
             far = Direction.INGRESS if direction is Direction.EGRESS else Direction.EGRESS
@@ -206,11 +222,18 @@ class Oracle:
                 denied = {flow for flow in flows if flow[2] not in self.sides(far)[flow[:2]]}
                 if denied:
                     own.append((rule, item, denied == flows))
+                    found[rule.order, item] = denied
             expected += own
         merged = []
         for answer in answers:
             assert isinstance(answer, HalfOpen)
             self.check_matched(answer.opener, answer.example)
+            asked = answer.opener.rule.match.ports if answer.port is None else ()
+            self.check_canonical(
+                answer.opener.rule.direction,
+                answer.example,
+                _union(found[answer.opener.order, item] for item in asked or (answer.port,)),
+            )
             egress = answer.opener.rule.direction is Direction.EGRESS
             self.replay(answer.example, egress=egress, ingress=not egress)
             far_end = answer.example.flow.dst if egress else answer.example.flow.src
@@ -317,22 +340,25 @@ class Oracle:
     def check_ways_in(self, answers: Sequence[WayIn | NotDecided]) -> None:
         """Every ingress rule with a flow that is not exempt and passes, and whether one comes from outside."""
         expected = []
+        flows: dict[object, list[Triple]] = {}
         for rule in self.rules:
             if rule.rule.direction is Direction.EGRESS:
                 continue
             passing = [
-                src
+                (src, dst, at_point)
                 for src, dst, at_point in self.item_flows(rule)
                 if at_point in self.sides(Direction.EGRESS)[src, dst]
                 and not self.exempt(Direction.INGRESS, self.endpoints[src], self.endpoints[dst])
             ]
             if passing:
+                flows[rule.order] = passing
                 nodes = [address for node in self.cluster.nodes.values() for address in node.addresses]
-                ends = [self.endpoints[src] for src in passing]
+                ends = [self.endpoints[src] for src, _, _ in passing]
                 expected.append((rule.order, any(e.pod is None and e.address not in nodes for e in ends)))
         decided = [answer for answer in answers if isinstance(answer, WayIn)]
         assert [(answer.opener.order, answer.internet is not None) for answer in decided] == expected
         for answer in decided:
+            self.check_canonical(Direction.INGRESS, answer.example, flows[answer.opener.order])
             for example in (answer.example, answer.internet):
                 if example is not None:
                     self.check_matched(answer.opener, example)

@@ -59,13 +59,13 @@ def test_shadowed_by_definition(program: Program) -> None:
 
 
 @settings(CALM, max_examples=120)
-@given(st.one_of(dense_programs(), programs()))
+@given(st.one_of(layered_programs(), layered_programs(), dense_programs()))
 def test_half_open_by_definition(program: Program) -> None:
     Oracle(program).check_half_open(list(RelationEngine(program).half_open()))
 
 
 @settings(CALM, max_examples=120)
-@given(st.one_of(dense_programs(), programs()))
+@given(st.one_of(layered_programs(), dense_programs()))
 def test_the_other_answers_by_definition(program: Program) -> None:
     oracle, engine = Oracle(program), RelationEngine(program)
     oracle.check_vacuous(list(engine.vacuous()))

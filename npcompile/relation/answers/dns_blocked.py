@@ -19,12 +19,14 @@ def dns_blocked(inventory: Inventory) -> Iterator[DnsBlocked]:
     udp, tcp = (relation.space.bits(DNS[protocol]) for protocol in (Protocol.UDP, Protocol.TCP))
     found: dict[tuple[tuple[str, str], bool], list[int]] = {}
     side = relation.sides[Direction.EGRESS]
-    for pod in roster.pods_in(side.isolated):
+    for pod, addresses in enumerate(roster.addresses):
+        profile = side.profiles.get(addresses[0][1])
+        if profile is None:
+            continue
         udp_allowed = _sends(inventory, pod, udp)
         if (udp_allowed and _sends(inventory, pod, tcp)) or not _sends(inventory, pod, relation.space.every):
             continue
-        policy = side.profiles[roster.addresses[pod][0][1]].policies[0]
-        found.setdefault((policy.key, udp_allowed), []).append(pod)
+        found.setdefault((profile.policies[0].key, udp_allowed), []).append(pod)
     policies = {policy.key: policy for policy in relation.program.policies}
     for (key, udp_allowed), pods in sorted(found.items()):
         own = sum(1 << number for _, number in roster.addresses[pods[0]])
@@ -44,7 +46,7 @@ def _sends(inventory: Inventory, pod: int, ports: int) -> bool:
     relation, roster = inventory.relation, inventory.roster
     profiles = relation.sides[Direction.EGRESS].profiles
     for _, number in roster.addresses[pod]:
-        peers = profiles[number].admitted(ports).some & relation.companions(number)
-        if peers & ~relation.pods or roster.least(peers, pod) is not None:
+        peers = profiles[number].peers(ports) & relation.companions(number)
+        if peers & ~relation.pods or roster.least(peers, but=pod) is not None:
             return True
     return False

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 from npcompile.ir.policy import Direction, Policy
 from npcompile.questions import Example, HalfOpen
-from npcompile.relation.boxes import Box
 from npcompile.relation.examples import Far
 from npcompile.relation.inventory import Inventory
 from npcompile.relation.rules import BoxedRule
@@ -41,7 +40,7 @@ def _items(inventory: Inventory, rule: BoxedRule) -> Iterator[HalfOpen]:
                 opener=rule.of,
                 port=item.item,
                 blocker=_blocker(inventory, rule.direction, example),
-                fully=not _anything_passes(inventory, rule.direction, boxes),
+                fully=not inventory.anything_passes(rule.direction, boxes),
                 example=example,
             )
 
@@ -54,9 +53,3 @@ def _blocker(inventory: Inventory, direction: Direction, example: Example) -> Po
     else:
         far, side = example.flow.src, relation.sides[Direction.EGRESS]
     return side.profiles[relation.identities.of(far)].policies[0]
-
-
-def _anything_passes(inventory: Inventory, direction: Direction, boxes: Sequence[Box]) -> bool:
-    if any(box.peers & inventory.relation.plain for box in boxes):  # the outside denies nothing
-        return True
-    return inventory.example(direction, boxes, Far.ALLOWS) is not None

@@ -59,6 +59,8 @@ def _shadowed(inventory: Inventory, rule: BoxedRule, cover: Sequence[BoxedRule])
 
 
 def _meet(rule: BoxedRule, other: BoxedRule) -> bool:
+    if not rule.peers & other.peers:
+        return False
     return any(box.meets(theirs) for box in rule.possible for theirs in other.boxes)
 
 

@@ -51,13 +51,12 @@ def _split(inventory: Inventory, rule: BoxedRule, namespaces: PodPeer, pods: Pod
     boxes = [box._replace(peers=box.peers & lost) for box in rule.possible]
     example = inventory.example(rule.direction, boxes)
     if both and example is not None:
-        subjects = [roster.pods[pod] for pod in roster.pods_in(rule.subjects)]
         yield SplitPeer(
             subject=rule.of,
             namespaces=namespaces,
             pods=pods,
             example=example,
-            closes=_pairs(subjects, [roster.pods[pod] for pod in roster.pods_in(lost)]),
+            closes=_pairs(roster.pods_in(rule.subjects), roster.pods_in(lost)),
         )
 
 

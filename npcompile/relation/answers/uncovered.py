@@ -24,6 +24,6 @@ def uncovered(inventory: Inventory) -> Iterator[Uncovered]:
                 yield Uncovered(
                     namespace=relation.program.cluster.namespaces[namespace],
                     direction=direction,
-                    pods=tuple(inventory.roster.pods[pod] for pod in inventory.roster.pods_in(unprotected)),
+                    pods=tuple(inventory.roster.pods_in(unprotected)),
                     example=example,
                 )
