@@ -21,8 +21,12 @@ class SourceFile:
 
     def line(self, number: int) -> str:
         """The text of a line, without its end; empty beyond the end of the file."""
-        lines = LINE_BREAK.split(self.text)
-        return lines[number - 1] if 0 < number <= len(lines) else ""
+        line, start = 1, 0
+        for end in LINE_BREAK.finditer(self.text):
+            if line == number:
+                return self.text[start : end.start()]
+            line, start = line + 1, end.end()
+        return self.text[start:] if line == number else ""
 
 
 @dataclass(frozen=True, slots=True)

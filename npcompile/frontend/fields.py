@@ -18,6 +18,7 @@ from npcompile.frontend.scalars import JSON_FLOAT, NULLS, BadScalarError, Value,
 from npcompile.frontend.yaml_errors import template_diagnostic
 from npcompile.source import SourceFile, Span
 
+_LONGEST = 1000  # characters of a message
 _EMPTY: dict[str, Node] = {}
 
 
@@ -42,7 +43,7 @@ class Problems:
         if isinstance(node, Scalar) and "{{" in node.value:
             diagnostic = template_diagnostic(span_of(self.file, node))
         else:
-            diagnostic = diagnose(rule, span_of(self.file, node), message, help=help, notes=notes)
+            diagnostic = diagnose(rule, span_of(self.file, node), _shortened(message), help=help, notes=notes)
         if diagnostic not in self._known:
             self._known.add(diagnostic)
             self.found.append(diagnostic)
@@ -61,6 +62,11 @@ class Problems:
         except BadScalarError as error:
             self.add(node, str(error))
             return None
+
+
+def _shortened(message: str) -> str:
+    """A message about a value of any length."""
+    return message if len(message) <= _LONGEST else f"{message[: _LONGEST // 2]} ... {message[-_LONGEST // 2 :]}"
 
 
 class Fields:

@@ -107,7 +107,8 @@ class _Reader:
         try:
             text, end = _scan_string(self.text, at + 1)
         except json.JSONDecodeError as error:
-            raise _BadJsonError(error.pos, f"not JSON: {error.msg.lower()}") from None
+            problem = error.msg.lower().removesuffix(" at").removesuffix(" starting").rstrip(": ")
+            raise _BadJsonError(error.pos, f"not JSON: {problem}") from None
         # A surrogate without its partner is no character; Go's decoder replaces it, too.
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         return self.scalar(text, at, end, tag=None, style='"'), end

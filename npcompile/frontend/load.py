@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gc
 import re
 from collections import Counter
@@ -38,13 +39,16 @@ class Loaded:
 
 
 def decode(path: str, data: bytes) -> SourceFile:
-    """A file's text; raises InputError when it is not UTF-8.  A byte order mark is dropped."""
-    try:
-        return SourceFile(path=path, text=data.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        span = whole_file(SourceFile(path=path, text=""))
-        message = f"not UTF-8 text: byte {data[error.start]:#04x} at offset {error.start}"
-        raise InputError([diagnose(codes.ENCODING, span, message, help="save the file as UTF-8")]) from None
+    """A file's text; raises InputError when it is not UTF-8 (NUL bytes are UTF-16's).  A byte order mark is dropped."""
+    offset = data.find(b"\0")
+    if offset < 0:
+        try:
+            return SourceFile(path=path, text=data.removeprefix(codecs.BOM_UTF8).decode())
+        except UnicodeDecodeError as error:
+            offset = error.start + len(data) - len(error.object)
+    span = whole_file(SourceFile(path=path, text=""))
+    message = f"not UTF-8 text: byte {data[offset]:#04x} at offset {offset}"
+    raise InputError([diagnose(codes.ENCODING, span, message, help="save the file as UTF-8")])
 
 
 def load(files: Iterable[SourceFile]) -> Loaded:

@@ -189,7 +189,11 @@ def _int_or_string(fields: Fields) -> int | str | None:
     value = fields.problems.value(node) if isinstance(node, Scalar) else None
     if isinstance(value, str):
         if wrong := names.port_name(value):
-            advice = f"for the number, write it without quotes: `{value}`" if value.isdecimal() else ""
+            advice = (
+                f"for the number, write it without quotes: `{value}`"
+                if isinstance(node, Scalar) and node.style and value.isdecimal()
+                else ""
+            )
             fields.problems.add(node, f"`{path}`: `{value}` is no port name: {wrong}",
                                 help=advice)  # fmt: skip
         return value

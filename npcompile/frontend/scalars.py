@@ -104,7 +104,7 @@ def _tagged(tag: str, text: str) -> Value:
         raise BadScalarError(f"`{text}` is not what its tag `!!timestamp` says")
     if tag == _BINARY:
         try:
-            return base64.b64decode(text, validate=False).decode()
+            return base64.b64decode(re.sub(r"[\r\n]", "", text), validate=True).decode()
         except (binascii.Error, UnicodeDecodeError):
             raise BadScalarError("`!!binary` needs base64 of UTF-8 text") from None
     value = resolve_plain(text)

@@ -8,11 +8,12 @@ import yaml
 
 from npcompile.diagnostics.model import Diagnostic, diagnose
 from npcompile.frontend import codes
-from npcompile.source import LINE_BREAK, SourceFile, Span, position
+from npcompile.source import SourceFile, Span, position
 
 # The characters that YAML's readers refuse, wherever they stand.
 _UNREADABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TEMPLATE = "{{"
+_NEAR = 3  # lines
 _TEMPLATE_LINE = re.compile(r"\s*(?:- +)?(?:[\w./-]+:\s+)?\{\{")
 
 
@@ -61,8 +62,11 @@ def _advice(text: str) -> str:
 
 
 def _template_before(file: SourceFile, first_line: int, line: int) -> Span | None:
-    """The first template directive of a document, up to an error in it, where one starts a line or a value."""
-    for number, text in enumerate(LINE_BREAK.split(file.text)[first_line:line], first_line + 1):
+    """A template directive that starts a line or a value and that an error is likely to come from: on the same line, or
+    shortly before in the same document.  Further up it may be part of a text, such as an alert's in a ConfigMap.
+    """
+    for number in range(line, max(first_line, line - _NEAR), -1):
+        text = file.line(number)
         if _TEMPLATE_LINE.match(text):
             column = text.index(_TEMPLATE) + 1
             return Span(file, number, column, number, column + 2)

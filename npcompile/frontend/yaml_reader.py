@@ -206,9 +206,10 @@ class _Reader:
 
     def _odd_key(self, event: Any) -> RefusedError:
         span = self._span(event)
-        column = max(span.column - 1, 1)  # libyaml has read the first of the two braces as a mapping
-        if self.file.line(span.line).startswith("{{", column - 1):
-            return RefusedError(template_diagnostic(Span(self.file, span.line, column, span.line, column + 2)))
+        text = self.file.line(span.line)
+        for column in (span.column - 1, span.column):  # libyaml may have read the first of two braces as a mapping
+            if column > 0 and text.startswith("{{", column - 1):
+                return RefusedError(template_diagnostic(Span(self.file, span.line, column, span.line, column + 2)))
         return self._refused(event, "a mapping or a list cannot be a key", "quote it if it was meant as text")
 
     def _refused(self, event: Any, message: str, advice: str, rule: RuleCode = codes.SYNTAX) -> RefusedError:
