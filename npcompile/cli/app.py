@@ -27,6 +27,12 @@ def _emit() -> click.Command:
     return command
 
 
+def _map() -> click.Command:
+    from npcompile.cli.map import command
+
+    return command
+
+
 def _rule() -> click.Command:
     from npcompile.cli.rule import command
 
@@ -43,6 +49,7 @@ def _trace() -> click.Command:
 _COMMANDS: Mapping[str, Callable[[], click.Command]] = {
     "check": _check,
     "emit": _emit,
+    "map": _map,
     "rule": _rule,
     "trace": _trace,
 }
