@@ -200,7 +200,7 @@ class Decoder:
     def _apart_from_node(self, pod: Pod) -> Iterable[z3.BoolRef]:
         source, node = self._encoding.flow.src, self._cluster.nodes.get(pod.node or "")
         for address in node.addresses if node is not None else ():
-            yield z3.Or(source.is_pod, z3.Not(self._encoding.at(source, address)))
+            yield z3.Not(self._encoding.at(source, address))
 
     # Assembling
 
@@ -270,7 +270,13 @@ def _stand_ins(vocabulary: Vocabulary, known: IntervalSet) -> tuple[tuple[Addres
         inside = _slice(known, first, after)
         free += _two(cell - inside)
         taken += _two(inside)
-    return tuple(free), tuple(taken)
+    return tuple(sorted(free, key=_odd)), tuple(sorted(taken, key=_odd))
+
+
+def _odd(address: Address) -> bool:
+    """Whether a higher address represents hosts better than this one (loopback, link-local)."""
+    first, last = cidrs.point(address), cidrs.every_address(cidrs.family_of(address)).bounds[-1] - 1
+    return cidrs.representative(IntervalSet.of(first, last)) != address
 
 
 def _slice(values: IntervalSet, first: int, after: int) -> IntervalSet:

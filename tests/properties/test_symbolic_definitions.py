@@ -74,20 +74,44 @@ def peers() -> st.SearchStrategy[PodPeer | BlockPeer]:
     return st.one_of(st.builds(PodPeer, namespaces=spaces, pods=selectors("app")), st.sampled_from(BLOCKS))
 
 
+def peer_lists() -> st.SearchStrategy[tuple[PodPeer | BlockPeer, ...]]:
+    """Peers of a rule, split ones and pods of the own namespace often enough."""
+    some = (Operator.IN, Operator.EXISTS)
+    halves = st.sampled_from(
+        [
+            (
+                PodPeer(namespaces=_one("env", a), pods=Selector()),
+                PodPeer(namespaces=None, pods=_one("app", b)),
+            )
+            for a in some
+            for b in some
+        ]
+    )
+    own = selectors("app").map(lambda found: (PodPeer(namespaces=None, pods=found),))
+    return st.one_of(
+        st.lists(peers(), max_size=2).map(tuple), own, own, halves, halves.map(lambda pair: (pair[1], pair[0]))
+    )
+
+
+def _one(key: str, operator: Operator) -> Selector:
+    values = ("x",) if operator is Operator.IN else ()
+    return Selector(requirements=(Requirement(key=key, operator=operator, values=values),))
+
+
 @st.composite
 def policies(draw: st.DrawFn, name: str) -> Policy:
     """A policy of namespace a or b."""
     directions = draw(st.sets(st.sampled_from(Direction), min_size=1))
     rules = []
     for direction in (one for one in Direction if one in directions):
-        for index in range(draw(st.integers(0, 2))):
+        for index in range(draw(st.integers(0, 3))):
             items = draw(st.lists(st.sampled_from(PORT_ITEMS), max_size=2, unique=True))
-            match = Match(peers=tuple(draw(st.lists(peers(), max_size=2))), ports=tuple(items))
+            match = Match(peers=draw(peer_lists()), ports=tuple(items))
             rules.append(Rule(direction=direction, index=index, match=match))
     return Policy(
         namespace=draw(st.sampled_from(("a", "a", "b"))),
         name=name,
-        subjects=draw(selectors("app")),
+        subjects=draw(st.one_of(st.just(Selector()), selectors("app"))),
         directions=frozenset(directions),
         rules=tuple(rules),
     )
@@ -359,7 +383,7 @@ def _union(masks: Iterator[int]) -> int:
     return found
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(programs())
 def test_answers_are_the_definitions(program: Program) -> None:
     engine, meaning = SymbolicEngine(program), Meaning(program)
