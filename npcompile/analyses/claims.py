@@ -6,7 +6,7 @@ evidence; so no check can skip the replay.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from npcompile.ir.cluster import Namespace
 from npcompile.ir.flow import Flow
 from npcompile.ir.policy import Policy, Rule
 from npcompile.ir.program import Program
-from npcompile.questions import Engine, NotDecided, RuleOf
+from npcompile.questions import Engine, NotDecided, RuleOf, WayIn
 from npcompile.source import Span
 
 
@@ -81,13 +81,15 @@ class Case:
     """What a check looks at: the program, and the engine to ask.
 
     `scope` tells for whom that engine speaks.  `any_pod` gives the engine that speaks for every pod that could exist;
-    it loads z3, so it is asked only where its answer is worth that.
+    it loads z3, so it is asked only where its answer is worth that.  `ways_in` has the engine's answers to the question
+    that two checks ask, found once.
     """
 
     program: Program
     scope: Scope
     engine: Engine
     any_pod: Callable[[], Engine]
+    ways_in: Callable[[], Sequence[WayIn | NotDecided]]
 
 
 class Check(Protocol):

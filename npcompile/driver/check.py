@@ -78,11 +78,13 @@ def check_program(program: Program, options: CheckOptions) -> Iterator[Diagnosti
     """Every confirmed finding about one program."""
     any_pod = _symbolic_engine(program, options.effort)
     symbolic = options.symbolic or not program.cluster.pods
+    engine = any_pod() if symbolic else _relation_engine(program)
     case = Case(
         program=program,
         scope=Scope.ANY_POD if symbolic else Scope.INVENTORY,
-        engine=any_pod() if symbolic else _relation_engine(program),
+        engine=engine,
         any_pod=any_pod,
+        ways_in=cache(lambda: tuple(engine.ways_in())),
     )
     replayer = Replayer(program)
     for check in CHECKS:

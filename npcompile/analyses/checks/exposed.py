@@ -17,7 +17,7 @@ RULE = RuleCode(code="NPC303", slug="internet-exposed", severity=Severity.INFO, 
 
 def check(case: Case) -> Iterator[Claim | Undecided]:
     """One claim a rule that lets an external address in.  What is undecided here, `ways-in` reports."""
-    for answer in case.engine.ways_in():
+    for answer in case.ways_in():
         if isinstance(answer, WayIn) and answer.internet is not None:
             yield Claim(
                 rule=RULE,

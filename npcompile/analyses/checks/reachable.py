@@ -21,7 +21,7 @@ RULE = RuleCode(code="NPC302", slug="ways-in", severity=Severity.INFO, kind=Kind
 def check(case: Case) -> Iterator[Claim | Undecided]:
     """One claim a namespace that has ways in."""
     ways = []
-    for answer in case.engine.ways_in():
+    for answer in case.ways_in():
         if isinstance(answer, NotDecided):
             yield undecided(RULE, answer)
         else:
