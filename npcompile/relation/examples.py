@@ -58,12 +58,17 @@ class Roster:
                 found = other
         return found
 
+    def itself(self, pod: int) -> int | None:
+        """The peer to whom a pod's flows are its flows to itself; a template stands for several pods, and has none."""
+        return None if self.pods[pod].template else pod
+
     def apart(self, some: int, others: int) -> bool:
         """Whether a pod of some identities and a pod of others are two pods."""
         first = self.least(some)
         if first is None or not others:
             return False
-        return self.least(others, but=first) is not None or self.least(some, but=first) is not None
+        itself = self.itself(first)
+        return self.least(others, but=itself) is not None or self.least(some, but=itself) is not None
 
 
 def roster(relation: Relation) -> Roster:
@@ -147,7 +152,7 @@ class Query:
         any_pod = False
         for chunk in self._pods(rows, bit):
             any_pod = any_pod or bool(chunk)
-            peer = self.roster.least(chunk, but=None if self.exempt_too else pod)
+            peer = self.roster.least(chunk, but=None if self.exempt_too else self.roster.itself(pod))
             if peer is not None:
                 return min(self._to_pod(subject, number, rows, peer), key=_order)
         if self.far is Far.DENIES:  # what is no pod, or on its node's network, never denies

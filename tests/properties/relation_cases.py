@@ -137,7 +137,7 @@ def layered_programs(draw: st.DrawFn) -> Program:
                 rules=tuple(rules),
             )
         )
-    inhabitants = tuple(replace(draw(pods(number, bound=True)), namespace="a") for number in range(3))
+    inhabitants = tuple(replace(draw(pods(number, bound=draw(st.booleans()))), namespace="a") for number in range(3))
     namespaces = {"a": Namespace(name="a", labels={NAMESPACE_NAME: "a"})}
     nodes = {name: Node(name=name, addresses=addresses) for name, addresses in NODE_ADDRESSES.items()}
     return Program(policies=tuple(policies), cluster=Cluster(namespaces=namespaces, pods=inhabitants, nodes=nodes))

@@ -93,7 +93,7 @@ class Oracle:
         subject, peer = (src, dst) if direction is Direction.EGRESS else (dst, src)
         if subject.pod is None:
             return False
-        own = peer.pod is not None and peer.pod.key == subject.pod.key
+        own = peer.pod is not None and peer.pod.key == subject.pod.key and not subject.pod.template
         return own or (direction is Direction.INGRESS and semantics.is_own_node(self.cluster, subject.pod, peer))
 
     def side(self, direction: Direction, src: Endpoint, dst: Endpoint) -> set[int]:
@@ -375,7 +375,7 @@ class Oracle:
             allowed: set[int] = set()
             for (src, dst), points in self.sides(Direction.EGRESS).items():
                 other = self.endpoints[dst].pod
-                if self.endpoints[src].pod is pod and (other is None or other.key != pod.key):
+                if self.endpoints[src].pod is pod and (other is None or other.key != pod.key or pod.template):
                     allowed |= points
             udp, tcp = (ports.point(protocol, 53) in allowed for protocol in (Protocol.UDP, Protocol.TCP))
             if allowed and not (udp and tcp):
@@ -450,7 +450,7 @@ class Oracle:
             if one.pod is not None
             and two.pod is not None
             and two.pod in lost
-            and one.pod.key != two.pod.key
+            and (one.pod.key != two.pod.key or one.pod.template)
             and semantics.selects(of.policy, one.pod)
             and paired(one, two)
         }

@@ -31,14 +31,23 @@ def test_each_side_is_as_the_evaluator_says(case: tuple[Program, Flow]) -> None:
     assert (at in relation.allowed(flow.src, flow.dst)) == (decision.egress.allowed and decision.ingress.allowed)
 
 
-@settings(CALM, max_examples=30)
-@given(st.one_of(dense_programs(), programs()))
+@settings(CALM, max_examples=100)
+@given(st.one_of(layered_programs(), dense_programs()))
 def test_every_side_of_every_pair(program: Program) -> None:
     oracle, relation = Oracle(program), relate(program)
-    for src, dst in oracle.pairs:
-        for direction in Direction:
-            ports = relation.side(direction, src, dst)
-            assert {at for at in oracle.points if at in ports} == oracle.side(direction, src, dst)
+    for direction in Direction:
+        for (src, dst), points in oracle.sides(direction).items():
+            ports = relation.side(direction, oracle.endpoints[src], oracle.endpoints[dst])
+            assert {at for at in oracle.points if at in ports} == points
+
+
+@settings(CALM, max_examples=10)
+@given(dense_programs())
+def test_the_oracles_sides_are_the_evaluators(program: Program) -> None:
+    oracle = Oracle(program)
+    for direction in Direction:
+        for (src, dst), points in oracle.sides(direction).items():
+            assert oracle.side(direction, oracle.endpoints[src], oracle.endpoints[dst]) == points
 
 
 @settings(CALM, max_examples=40)

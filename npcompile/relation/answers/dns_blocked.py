@@ -47,6 +47,6 @@ def _sends(inventory: Inventory, pod: int, ports: int) -> bool:
     profiles = relation.sides[Direction.EGRESS].profiles
     for _, number in roster.addresses[pod]:
         peers = profiles[number].peers(ports) & relation.companions(number)
-        if peers & ~relation.pods or roster.least(peers, but=pod) is not None:
+        if peers & ~relation.pods or roster.least(peers, but=roster.itself(pod)) is not None:
             return True
     return False

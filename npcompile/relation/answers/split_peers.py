@@ -65,7 +65,7 @@ def _pairs(subjects: Sequence[Pod], peers: Sequence[Pod]) -> int:
     own = {pod.key for pod in subjects}
     first, second = Counter(map(_families, subjects)), Counter(map(_families, peers))
     apart = first[_V4] * second[_V6] + first[_V6] * second[_V4]
-    return len(subjects) * len(peers) - apart - sum(pod.key in own for pod in peers)
+    return len(subjects) * len(peers) - apart - sum(pod.key in own and not pod.template for pod in peers)
 
 
 def _families(pod: Pod) -> frozenset[Family]:

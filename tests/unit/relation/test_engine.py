@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from npcompile.ir.labels import EVERYTHING
 from npcompile.ir.policy import PodPeer
 from npcompile.questions import NotDecided, Shadowed
@@ -156,6 +158,39 @@ class TestHalfOpen:
         )
         assert replay(of, answer.example) == ("a/web -> a/api tcp/81", True, False)
 
+    def test_some_ports_of_one_item(self) -> None:
+        policies = [
+            policy("out", subjects=select(app="web"), egress=[rule(near(app="api"), on=[tcp(80, 82)])]),
+            policy("in", subjects=select(app="api"), ingress=[rule(on=[tcp(80)]), rule(near(app="web"), on=[tcp(81)])]),
+        ]
+        of = program(policies, PODS)
+        (answer,) = (one for one in RelationEngine(of).half_open() if not isinstance(one, NotDecided))
+        assert (answer.port, answer.fully) == (tcp(80, 82), False)
+        assert replay(of, answer.example) == ("a/web -> a/api tcp/82", True, False)
+
+    def test_several_rules_of_the_destination_together(self) -> None:
+        policies = [
+            policy("out", subjects=select(app="web"), egress=[rule(near(app="api"), on=[tcp(80, 82)])]),
+            policy("in", ingress=[rule(on=[tcp(80)]), rule(near(app="web"), on=[tcp(81)])]),
+            policy("more", subjects=select(app="api"), ingress=[rule(near(), on=[tcp(82)])]),
+        ]
+        assert list(RelationEngine(program(policies, PODS)).half_open()) == []
+
+    def test_two_blockers_are_two_answers(self) -> None:
+        policies = [
+            policy("out", subjects=select(app="web"), egress=[rule(near(app="api"), on=[tcp(80), named("http")])]),
+            policy("in-1", subjects=select(app="api", v="1"), ingress=[]),
+            policy("in-2", subjects=select(app="api", v="2"), ingress=[]),
+        ]
+        first = pod("a/api-1", "10.0.0.7", app="api", v="1")
+        second = pod("a/api-2", "10.0.0.8", app="api", v="2", ports={"http": 8080})
+        of = program(policies, [first, second, WEB])
+        answers = [one for one in RelationEngine(of).half_open() if not isinstance(one, NotDecided)]
+        assert [(one.port, one.blocker.name, one.fully) for one in answers] == [
+            (tcp(80), "in-1", True),
+            (named("http"), "in-2", True),
+        ]
+
     def test_one_answer_for_a_rule_that_is_dead_by_one_policy(self) -> None:
         of = program(
             [
@@ -182,14 +217,25 @@ class TestHalfOpen:
 
     def test_addresses_outside_let_everything_pass(self) -> None:
         policies = [policy("out", egress=[rule(block("0.0.0.0/0"))]), policy("in", ingress=[])]
-        (answer,) = (
-            one for one in RelationEngine(program(policies, PODS)).half_open() if not isinstance(one, NotDecided)
-        )
+        of = program(policies, [WEB, API])
+        (answer,) = (one for one in RelationEngine(of).half_open() if not isinstance(one, NotDecided))
         assert not answer.fully
 
     def test_a_pod_alone_with_itself_is_not_half_open(self) -> None:
         of = program([policy("p", egress=[rule(near())], ingress=[])], [WEB])
         assert list(RelationEngine(of).half_open()) == []
+
+    def test_two_pods_of_one_template_are_two(self) -> None:
+        template = replace(pod("a/web", app="web"), template=True)
+        of = program([policy("p", egress=[rule(near())], ingress=[])], [template])
+        (answer,) = (one for one in RelationEngine(of).half_open() if not isinstance(one, NotDecided))
+        assert replay(of, answer.example) == ("a/web -> a/web tcp/1", True, False)
+        assert answer.fully
+        of = program([policy("p", egress=[rule(near())])], [template])
+        assert list(RelationEngine(of).half_open()) == []
+        assert len(list(RelationEngine(of).dns_blocked())) == 0
+        of = program([policy("p", egress=[rule(near(), on=[tcp(80)])])], [template])
+        assert len(list(RelationEngine(of).dns_blocked())) == 1
 
     def test_its_own_node_does_not_keep_a_rule_alive(self) -> None:
         web = pod("a/web", "10.0.0.1", node="n1", app="web")
@@ -234,6 +280,11 @@ class TestWaysIn:
         assert answer.opener.rule.index == 0
         assert replay(of, answer.example) == ("b/db -> a/api tcp/1", True, True)
         assert replay(of, answer.internet) == ("1.0.0.0 -> a/api tcp/1", True, True)
+
+    def test_the_first_subject_may_have_no_other_pod(self) -> None:
+        of = program([policy("p", ingress=[rule(near(app="api"))])], [API, WEB])
+        (answer,) = (one for one in RelationEngine(of).ways_in() if not isinstance(one, NotDecided))
+        assert replay(of, answer.example) == ("a/api -> a/web tcp/1", True, True)
 
     def test_a_node_is_not_the_internet_and_its_own_needs_no_way(self) -> None:
         of = program(

@@ -75,6 +75,14 @@ class TestRelation:
         assert self.relation.allowed(self.outside, self.at_api) == EMPTY
         assert self.relation.allowed(self.at_api, self.at_web) == EVERY_PORT
 
+    def test_a_name_is_each_destinations_own_number(self) -> None:
+        other = pod("a/other", "10.0.0.4", app="api", ports={"http": 9090})
+        relation = relate(program([policy("in", ingress=[rule(on=[named("http")])])], [self.web, self.api, other]))
+        at_other = Endpoint(pod=other, address=other.addresses[0])
+        assert relation.side(INGRESS, self.at_web, self.at_api) == port_range(Protocol.TCP, 8080, 8080)
+        assert relation.side(INGRESS, self.at_web, at_other) == port_range(Protocol.TCP, 9090, 9090)
+        assert relation.side(INGRESS, at_other, self.at_web) == EMPTY
+
     def test_isolation(self) -> None:
         assert self.relation.isolated(INGRESS, self.at_api)
         assert not self.relation.isolated(EGRESS, self.at_api)
