@@ -78,10 +78,12 @@ def asks(encoding: Encoding, protocol: Protocol) -> tuple[z3.BoolRef, ...]:
     return encoding.carried_by(protocol), encoding.flow.port == DNS
 
 
-def split(encoding: Encoding, of: RuleOf, one: PodPeer, other: PodPeer) -> tuple[z3.BoolRef, z3.BoolRef]:
-    """Two terms: unsatisfiable iff the AND of two peers matches nothing; and iff it matches all that their OR does."""
+def split(encoding: Encoding, of: RuleOf, spaces: PodPeer, pods: PodPeer) -> tuple[z3.BoolRef, z3.BoolRef]:
+    """Two terms about a peer with the selectors of two: unsatisfiable iff it matches nothing; and iff it matches all
+    that either of the two does.
+    """
     end = encoding.peer(of.rule.direction)
-    first, second = (encoding.one_peer(of.policy, peer, end) for peer in (one, other))
+    joined = PodPeer(namespaces=spaces.namespaces, pods=pods.pods)
+    first, second, both = (encoding.one_peer(of.policy, peer, end) for peer in (spaces, pods, joined))
     around = (encoding.selects(of.policy, encoding.subject(of.rule.direction)), encoding.ports(of.rule.match.ports))
-    both = z3.And(first, second)
     return encoding.every((*around, both)), encoding.every((*around, z3.Or(first, second), z3.Not(both)))

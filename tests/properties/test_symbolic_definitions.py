@@ -357,7 +357,7 @@ def expected_dns(meaning: Meaning) -> set[tuple[object, bool]]:
 
 
 def expected_split(meaning: Meaning) -> set[tuple[object, int]]:
-    """The adjacent peers that are one namespaces only, one pods only, and that differ from their AND."""
+    """The adjacent peers that are one namespaces only, one pods only, and that match more than one with both selectors."""
     universe, found = meaning.universe, set()
     for of in universe.rules:
         for number, (one, other) in enumerate(pairwise(of.rule.match.peers)):
@@ -368,10 +368,12 @@ def expected_split(meaning: Meaning) -> set[tuple[object, int]]:
                 continue
             if spaces.namespaces is None or not spaces.namespaces.requirements:
                 continue
-            a, b = universe._peers[of.order, number], universe._peers[of.order, number + 1]
+            joined = PodPeer(namespaces=spaces.namespaces, pods=pods.pods)
+            either = universe._peers[of.order, number] | universe._peers[of.order, number + 1]
+            both = {i for i, place in enumerate(universe.places) if universe._is_peer(of, joined, place)}
             subjects = [universe.subject_and_peer(of.rule.direction, pair) for pair in meaning.pairs]
             ends = {peer for subject, peer in subjects if subject in meaning.selected[of.policy.key]}
-            if a & b & ends and ends & (a ^ b):
+            if both & ends and ends & (either - both):
                 found.add((of.order, number))
     return found
 

@@ -11,7 +11,7 @@ from npcompile.ir.cluster import Node
 from npcompile.ir.labels import Operator, Requirement, Selector
 from npcompile.ir.policy import Direction
 from npcompile.ir.program import Program
-from npcompile.questions import Example, NotDecided, Shadowed
+from npcompile.questions import Example, NotDecided, Shadowed, SplitPeer
 from npcompile.symbolic import solve
 from npcompile.symbolic.engine import SymbolicEngine
 from tests.unit.symbolic.build import block, listed, named, pod, pods, policy, port, program, rule, select, tcp, udp
@@ -257,6 +257,13 @@ class TestSplitPeers:
         given = program(policy("a", ingress=[rule(*(reversed(pair) if swapped else pair), tcp(80))]))
         (answer,) = asked("split_peers", given)
         assert (answer.namespaces, answer.pods, answer.closes) == (*pair, None)  # type: ignore[union-attr]
+
+    def test_the_own_namespace_need_not_be_selected(self) -> None:
+        given = program(
+            policy("a", ingress=[rule(pods(select(team="web")), pods(app="nginx"))]), listed("shop", team="shop")
+        )
+        (answer,) = asked("split_peers", given)
+        assert isinstance(answer, SplitPeer)
 
     def test_other_peers(self) -> None:
         given = program(
