@@ -124,8 +124,8 @@ class SplitPeer:
     """Two adjacent peers, one of namespaces only and one of pods only; one peer with both selectors would match
     something, and less.
 
-    `example` is a flow that the two match and the one would not; `closes` counts the (subject, peer) pairs that would be
-    lost, None where pods are not counted.
+    `example` is a flow that the two match and the one would not; `closes` counts the (subject, peer) pairs that would
+    be lost, None where pods are not counted.
     """
 
     subject: RuleOf

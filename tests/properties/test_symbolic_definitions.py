@@ -357,7 +357,7 @@ def expected_dns(meaning: Meaning) -> set[tuple[object, bool]]:
 
 
 def expected_split(meaning: Meaning) -> set[tuple[object, int]]:
-    """The adjacent peers that are one namespaces only, one pods only, and that match more than one with both selectors."""
+    """Adjacent peers, one of namespaces and one of pods, that match more than one with both selectors would."""
     universe, found = meaning.universe, set()
     for of in universe.rules:
         for number, (one, other) in enumerate(pairwise(of.rule.match.peers)):
