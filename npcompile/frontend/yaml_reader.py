@@ -103,7 +103,7 @@ class _Reader:
                     if type(opened) is _MappingStart and len(nodes) % 2 == 0:
                         raise self._odd_key(event)
                     if event.anchor is not None:
-                        self.anchors[event.anchor] = None
+                        self._define(event.anchor, None)
                     frames.append((nodes, opened))
                     nodes, opened = [], event
                 elif kind is _MappingEnd or kind is _SequenceEnd:
@@ -115,8 +115,8 @@ class _Reader:
                         node = self._merged(nodes, start, end)
                     else:
                         node = make(Mapping, (nodes[::2], nodes[1::2], False, start, end))
-                    if opened.anchor is not None:
-                        self.anchors[opened.anchor] = node
+                    if opened.anchor is not None and self.anchors[opened.anchor] is None:
+                        self._define(opened.anchor, node)
                     nodes, opened = frames.pop()
                     nodes.append(node)
                 elif kind is yaml.AliasEvent:
@@ -150,12 +150,17 @@ class _Reader:
         if rest and rest[0] != "#":
             raise self._refused(event, "text after `---`, which kubectl does not take", "start it on a line of its own")
 
+    def _define(self, anchor: str, node: Node | None) -> None:
+        """Bind an anchor, for what follows.  One that is bound again within its own node stays with that."""
+        self.anchors[anchor] = node
+        self.sizes.pop(anchor, None)
+
     def _check_scalar(self, event: Any) -> None:
         """What few scalars need: an anchor; and libyaml knows the escape `\\/` of YAML 1.2, which the API server's
         reader refuses.
         """
         if event.anchor is not None:
-            self.anchors[event.anchor] = event
+            self._define(event.anchor, event)
         if self.odd_escapes and event.style == '"' and "/" in event.value:
             start, end = event.start_mark.index, event.end_mark.index
             if _ODD_ESCAPE.search(self.text, start, end):

@@ -60,6 +60,14 @@ def test_anchors_end_with_their_document() -> None:
     assert documents("a: &x 1\n---\nb: *x\n") == [[("a", "1")], "3:4 NPC001 alias `*x` has no anchor before it"]
 
 
+def test_an_anchor_that_is_bound_again() -> None:
+    assert documents("[&a 1, *a, &a [2], *a]") == [["1", "1", ["2"], ["2"]]]
+    assert documents("[&a [&a 1, *a], *a]") == [[["1", "1"], "1"]]
+    assert documents("[&a [&a [1], *a], *a]") == [[[["1"], ["1"]], ["1"]]]
+    again = "&a x, *a, &a [" + "x, " * 1000 + "]" + ", *a" * 200
+    assert str(documents(f"[{again}]")[0]).endswith(f"NPC003 aliases expand to more than {MAX_ALIASED} nodes")
+
+
 def test_merge_keys_stand_in_their_place() -> None:
     assert documents("{z: &m {a: 1, b: 2}, y: {a: 0, <<: *m, b: 3}}") == [
         [("z", [("a", "1"), ("b", "2")]), ("y", [("a", "0"), ("a", "1"), ("b", "2"), ("b", "3")])]
