@@ -249,6 +249,9 @@ class TestHalfOpen:
         )
         (answer,) = (one for one in RelationEngine(of).half_open() if not isinstance(one, NotDecided))
         assert answer.fully
+        elsewhere = program(of.policies, [replace(web, node="n2"), API], nodes={"n1": "10.9.0.1"})
+        (answer,) = (one for one in RelationEngine(elsewhere).half_open() if not isinstance(one, NotDecided))
+        assert not answer.fully
 
 
 class TestUncovered:
