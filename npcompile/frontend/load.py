@@ -136,6 +136,9 @@ class _FileReading:
 
     def read_object(self, node: Mapping, api_version: str, kind: str) -> None:
         """Give an object to its reader; `api_version` and `kind` are a list's, for items that do not say theirs."""
+        if not (api_version or _claims_to_be_object(node)):
+            self.strays += [node] if node.keys else []
+            return
         top = fields_of(self.problems, node)
         api_version, kind = _text(top.get("apiVersion")) or api_version, _text(top.get("kind")) or kind
         incomplete = not (api_version and kind)
@@ -159,7 +162,7 @@ class _FileReading:
             case kinds.Fate.SKIPPED if not incomplete:
                 self.reading.skipped_kinds[kind] += 1
             case kinds.Fate.SKIPPED:
-                self.strays += [node] if node.keys else []
+                self.strays.append(node)
 
     def read_list(self, node: Mapping, api_version: str, kind: str) -> None:
         items = get(node, "items")
@@ -202,6 +205,11 @@ def _read_text(file: SourceFile) -> Iterable[Document | Diagnostic]:
         if file.path.endswith(".json"):
             return [*documents, problem]
     return read_yaml(file)
+
+
+def _claims_to_be_object(node: Mapping) -> bool:
+    """Whether a document is meant for Kubernetes; the keys of others are none of our business."""
+    return any(key.value in ("apiVersion", "kind") for key in node.keys) or _looks_like_policy(node)
 
 
 def _looks_like_policy(node: Node) -> bool:

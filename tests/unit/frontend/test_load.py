@@ -162,6 +162,11 @@ def test_the_files_of_other_tools_are_skipped() -> None:
     ]
 
 
+def test_the_keys_of_other_tools_files_are_their_business() -> None:
+    assert said("a: 1\na: 2\n") == ["NPC011 skipped what no NetworkPolicy concerns: a document that is no object (1)"]
+    assert refused(f"{CONFIG}metadata: {{name: c}}\n") == ["4:1 NPC007 duplicate key `metadata`"]
+
+
 @pytest.mark.parametrize("stray", ["spec: {podSelector: {}}", "just text", "- a", "7", "apiVersion: v1", "kind: Foo"])
 def test_a_document_that_is_no_object_among_objects_is_an_error(stray: str) -> None:
     assert refused(f"{POLICY}---\n{stray}\n") == [
