@@ -19,7 +19,7 @@ from tests.strategies import programs, programs_with_flow
 CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-@settings(CALM, max_examples=300)
+@settings(CALM, max_examples=250)
 @given(programs_with_flow())
 def test_each_side_is_as_the_evaluator_says(case: tuple[Program, Flow]) -> None:
     program, flow = case
@@ -61,19 +61,19 @@ def test_a_finer_relation_says_the_same(program: Program, beside: list[Program])
             assert coarse.side(direction, src, dst) == fine.side(direction, src, dst)
 
 
-@settings(CALM, max_examples=120)
+@settings(CALM, max_examples=100)
 @given(st.one_of(layered_programs(), layered_programs(), dense_programs()))
 def test_shadowed_by_definition(program: Program) -> None:
     Oracle(program).check_shadowed(list(RelationEngine(program).shadowed()))
 
 
-@settings(CALM, max_examples=120)
+@settings(CALM, max_examples=100)
 @given(st.one_of(layered_programs(), layered_programs(), dense_programs()))
 def test_half_open_by_definition(program: Program) -> None:
     Oracle(program).check_half_open(list(RelationEngine(program).half_open()))
 
 
-@settings(CALM, max_examples=120)
+@settings(CALM, max_examples=100)
 @given(st.one_of(layered_programs(), dense_programs()))
 def test_the_other_answers_by_definition(program: Program) -> None:
     oracle, engine = Oracle(program), RelationEngine(program)
