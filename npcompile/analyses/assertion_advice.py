@@ -49,7 +49,7 @@ class Known:
         return ""
 
     def unknown_namespaces(self, assertion: Assertion) -> Iterator[Remark]:
-        """Namespaces that a sentence names and the input does not have, where that does not make the sentence vacuous."""
+        """Namespaces that a sentence names and the input does not have; an inventory makes it vacuous anyhow."""
         if self._scope is Scope.INVENTORY:
             return
         for party in chain.from_iterable(sides_of(assertion)):

@@ -1,4 +1,4 @@
-"""What sentences of assertion files speak of, end by end and flow by flow: the definition that examples are held against.
+"""What sentences of assertion files speak of, flow by flow: the definition that examples are held against.
 
 It is made of `semantics` and nothing else, so that no engine confirms its own answers.
 """

@@ -166,9 +166,9 @@ class _Judging:
                     if not self._judge.has(AllOf(parts=(ANY_POD, party.ends))):
                         yield self._known.nothing(party, "matches no pod")
             case Denied(region=region) | Allowed(region=region):
-                for part, party in _parts(region):
+                for part, whose in _parts(region):
                     if self._judge.common([part]) is None:
-                        yield from self._why(part, party)
+                        yield from self._why(part, whose)
             case _:
                 assert_never(requirement)
 

@@ -39,6 +39,12 @@ def _rule() -> click.Command:
     return command
 
 
+def _test() -> click.Command:
+    from npcompile.cli.test import command
+
+    return command
+
+
 def _trace() -> click.Command:
     from npcompile.cli.trace import command
 
@@ -51,6 +57,7 @@ _COMMANDS: Mapping[str, Callable[[], click.Command]] = {
     "emit": _emit,
     "map": _map,
     "rule": _rule,
+    "test": _test,
     "trace": _trace,
 }
 

@@ -13,12 +13,13 @@ from npcompile.analyses import addressing
 from npcompile.analyses.checks.registry import CHECKS
 from npcompile.backends.iptables import limits
 from npcompile.diagnostics.model import RuleCode
-from npcompile.driver import bindings, check, config, emit
+from npcompile.driver import bindings, check, config, emit, test
 from npcompile.frontend import codes
+from npcompile.frontend.spec import codes as spec_codes
 from npcompile.readers import problems
 
 # Codes that no check owns are documented by the string under each, in the module that reports them.
-_MODULES = (codes, addressing, config, check, bindings, emit, limits, problems)
+_MODULES = (codes, addressing, config, check, bindings, spec_codes, test, emit, limits, problems)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

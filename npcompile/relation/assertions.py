@@ -43,8 +43,6 @@ from npcompile.relation.boxes import Box, Effort, OutOfEffortError, subtract
 from npcompile.relation.relation import Relation, relate
 from npcompile.relation.sides import Profile, Row
 
-PIECES = 1_000_000
-
 
 class _Group(NamedTuple):
     """Ends to which a direction's rules allow the same: peers with ports."""
@@ -61,12 +59,12 @@ class _Place(NamedTuple):
 
 
 class InventoryJudge:
-    """Answers about the sentences that it is made for.  `pieces` bounds the work on each question.
+    """Answers about the sentences that it is made for.  `pieces` bounds the boxes that each question may take.
 
     The boxes here have sources for subjects and destinations for peers, whatever the direction.
     """
 
-    def __init__(self, program: Program, assertions: Sequence[Assertion], *, pieces: int = PIECES) -> None:
+    def __init__(self, program: Program, assertions: Sequence[Assertion], *, pieces: int) -> None:
         ports = {flows.ports for assertion in assertions for flows in flows_of(assertion)}
         spoken_of = as_policy(all_mentions(assertions), namespace="")
         self._relation = relate(program, beside=[spoken_of], ports=ports)
