@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from npcompile.ir.policy import Direction
 from npcompile.questions import RuleOf
 from npcompile.relation.bits import lowest, members
 from npcompile.relation.relation import Relation
+from npcompile.relation.rules import BoxedRule
 from npcompile.relation.sides import Profile, Row
 
 
@@ -21,57 +21,79 @@ class Flows(NamedTuple):
     ports: int
 
 
-@dataclass(frozen=True, slots=True)
 class Deciders:
     """Answers for one program."""
 
-    relation: Relation
-    _rules: dict[tuple[Direction, tuple[str, str]], list[int]] = field(default_factory=dict, repr=False)
-    _known: dict[tuple[Direction, int, int, int], tuple[int, bool]] = field(default_factory=dict, repr=False)
-
-    def __post_init__(self) -> None:
-        for place, rule in enumerate(self.relation.rules):
-            self._rules.setdefault((rule.direction, rule.of.policy.key), []).append(place)
+    def __init__(self, relation: Relation) -> None:
+        self._relation = relation
+        self._sides = tuple(_Side(relation, direction) for direction in Direction)
+        self._named: dict[int, tuple[RuleOf, ...]] = {}  # only remembers
 
     def of(self, flows: Iterable[Flows]) -> tuple[tuple[RuleOf, ...], tuple[Direction, ...]]:
         """Every rule that decides some of the flows, and the directions in which some need none: no policy isolates."""
-        found, unisolated = 0, set()
-        for src, dst, ports in flows:
-            for direction in Direction:
-                ends = (src, dst) if direction is Direction.EGRESS else (dst, src)
-                rules, some_open = self._side(direction, *ends, ports)
+        found, unisolated = 0, []
+        together = list(flows)
+        for side in self._sides:
+            some_open = False
+            for one in together:
+                rules, is_open = side.of(one)
                 found |= rules
-                if some_open:
-                    unisolated.add(direction)
-        return (
-            tuple(self.relation.rules[place].of for place in members(found)),
-            tuple(direction for direction in Direction if direction in unisolated),
-        )
+                some_open |= is_open
+            unisolated += [side.direction] if some_open else []
+        if found not in self._named:
+            self._named[found] = tuple(self._relation.rules[place].of for place in members(found))
+        return self._named[found], tuple(unisolated)
 
-    def _side(self, direction: Direction, subjects: int, peers: int, ports: int) -> tuple[int, bool]:
-        key = (direction, subjects, peers, ports)
+
+class _Side:
+    """The rules of one direction."""
+
+    def __init__(self, relation: Relation, direction: Direction) -> None:
+        self.direction = direction
+        self._pods = relation.pods
+        self._side = relation.sides[direction]
+        self._by_policy: dict[tuple[str, str], list[tuple[int, BoxedRule]]] = {}
+        for place, rule in enumerate(relation.rules):
+            if rule.direction is direction:
+                self._by_policy.setdefault(rule.of.policy.key, []).append((place, rule))
+        self._rows: dict[int, list[tuple[int, tuple[Row, ...]]]] = {}  # only remember, both
+        self._known: dict[tuple[int, int, int], tuple[int, bool]] = {}
+
+    def of(self, flows: Flows) -> tuple[int, bool]:
+        """The deciding rules, as a bitset of their places, and whether some pod is not isolated."""
+        subjects, peers = (flows.src, flows.dst) if self.direction is Direction.EGRESS else (flows.dst, flows.src)
+        key = (subjects, peers, flows.ports)
         if key not in self._known:
-            side = self.relation.sides[direction]
-            ordinary = subjects & self.relation.pods
-            profiles = {id(one): one for n in members(ordinary & side.isolated) for one in [side.profiles[n]]}
-            found = 0
-            for profile in profiles.values():
-                found |= self._of_profile(direction, profile, peers, ports)
-            self._known[key] = (found, bool(ordinary & ~side.isolated))
+            found, ordinary = 0, subjects & self._pods
+            left = ordinary & self._side.isolated
+            while left:
+                profile = self._side.profiles[lowest(left)]
+                found |= self._least(profile, peers, flows.ports)
+                left &= ~profile.members
+            self._known[key] = (found, bool(ordinary & ~self._side.isolated))
         return self._known[key]
 
-    def _of_profile(self, direction: Direction, profile: Profile, peers: int, ports: int) -> int:
-        found, one = 0, 1 << lowest(profile.members)
-        left = [Row(peers, ports)]  # disjoint, without a rule as yet
-        for policy in profile.policies:
-            for place in self._rules.get((direction, policy.key), ()):
-                for box in self.relation.rules[place].boxes:
-                    if box.subjects & one and any(row.peers & box.peers and row.ports & box.ports for row in left):
-                        found |= 1 << place
-                        left = [rest for row in left for rest in _without(row, Row(box.peers, box.ports))]
-                if not left:
-                    return found
+    def _least(self, profile: Profile, peers: int, ports: int) -> int:
+        found, left = 0, [Row(peers, ports)]  # disjoint, without a rule as yet
+        for place, rows in self._rules_of(profile):
+            for row in rows:
+                if any(one.peers & row.peers and one.ports & row.ports for one in left):
+                    found |= 1 << place
+                    left = [rest for one in left for rest in _without(one, row)]
+            if not left:
+                break
         return found
+
+    def _rules_of(self, profile: Profile) -> list[tuple[int, tuple[Row, ...]]]:
+        """The rules of a profile, the least first, each with its place."""
+        one = profile.members & -profile.members
+        if one not in self._rows:
+            self._rows[one] = [
+                (place, tuple(Row(box.peers, box.ports) for box in rule.boxes if box.subjects & one))
+                for policy in profile.policies
+                for place, rule in self._by_policy.get(policy.key, ())
+            ]
+        return self._rows[one]
 
 
 def _without(row: Row, other: Row) -> Iterator[Row]:

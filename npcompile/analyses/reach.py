@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from itertools import groupby, product
 from typing import NamedTuple
 
@@ -67,6 +68,9 @@ class Closing:
     denied: tuple[Flow, ...]
 
 
+_REMEMBERED = 256  # halves: sources in a row often have the same
+
+
 class _Half(NamedTuple):
     """Subjects to which the same is open: disjoint peers, each with all of its ports."""
 
@@ -119,6 +123,7 @@ class Reach:
         )
         self._leaving = _halves(relation, Direction.EGRESS)
         self._entering = _halves(relation, Direction.INGRESS)
+        self._of_half = lru_cache(_REMEMBERED)(self._leave)
         self._parts: dict[int, tuple[tuple[int, int], ...]] = {}  # only remembers
         self._holders: dict[int, list[int]] = {}
         for place, group in enumerate(self._targets):
@@ -136,11 +141,12 @@ class Reach:
                     dst = self._targets[place]
                     if not paired(src, dst):
                         continue
-                    findings = known.get(dst.shape) if apart(src, dst) else None
+                    alike = apart(src, dst)
+                    findings = known.get(dst.shape) if alike else None
                     if findings is None:
                         findings = tuple(self._findings(src, dst, openings[place]))
-                        if apart(src, dst):
-                            known[dst.shape] = findings
+                    if alike:
+                        known[dst.shape] = findings
                     yield from (self._edge(src, dst, finding) for finding in findings)
 
     def _from(self, bits: int) -> dict[int, list[Flows]]:
@@ -153,15 +159,23 @@ class Reach:
 
     def _join(self, bits: int) -> Iterator[Flows]:
         """What both directions let some sources do."""
-        for leaving in self._leaving:
-            subjects = leaving.subjects & bits
-            for entering in self._entering if subjects else ():
-                for allowed, numbers in entering.rows:
-                    sources = allowed & subjects
-                    for targets, ports in leaving.rows if sources else ():
-                        met = targets & entering.subjects
-                        if met and ports & numbers:
-                            yield Flows(sources, met, ports & numbers)
+        for place, leaving in enumerate(self._leaving):
+            if leaving.subjects & bits:
+                for flows in self._of_half(place):
+                    if flows.src & bits:
+                        yield Flows(flows.src & bits, flows.dst, flows.ports)
+
+    def _leave(self, place: int) -> tuple[Flows, ...]:
+        """What both directions let the subjects of a half do."""
+        leaving = self._leaving[place]
+        return tuple(
+            Flows(allowed & leaving.subjects, targets & entering.subjects, ports & numbers)
+            for entering in self._entering
+            for allowed, numbers in entering.rows
+            if allowed & leaving.subjects
+            for targets, ports in leaving.rows
+            if targets & entering.subjects and ports & numbers
+        )
 
     def _split(self, targets: int) -> tuple[tuple[int, int], ...]:
         """Some destinations by the groups that they are in."""
@@ -175,20 +189,20 @@ class Reach:
 
     def _findings(self, src: Group, dst: Group, openings: Iterable[Flows]) -> Iterator[_Finding]:
         by_family = [
-            (family, inside, [half for one in openings for half in _inside(one, inside)])
+            (family, inside, total, [half for one in openings for half in _inside(one, inside)])
             for family, inside in self._families
-            if pairs(src, dst, src.bits & inside, dst.bits & inside)
+            if (total := pairs(src, dst, src.bits & inside, dst.bits & inside))
         ]
         if src.external or dst.external:
-            yield from self._with_outside(src, dst, [(inside, found) for _, inside, found in by_family])
+            yield from self._with_outside(src, dst, [(inside, found) for _, inside, _, found in by_family])
             return
-        verdicts = [_judge(src, dst, inside, found) for _, inside, found in by_family]
+        verdicts = [_verdict(src, dst, total, found) for _, _, total, found in by_family]
         if len(set(verdicts)) == 1:
-            together = [one for _, _, found in by_family for one in found]
+            together = [one for *_, found in by_family for one in found]
             for kind in verdicts[0].kinds():
                 yield self._finding(src, dst, kind, together)
             return
-        for (family, _, found), verdict in zip(by_family, verdicts, strict=True):
+        for (family, _, _, found), verdict in zip(by_family, verdicts, strict=True):
             for kind in verdict.kinds():
                 yield self._finding(src, dst, kind, found, family=family)
 
@@ -201,7 +215,7 @@ class Reach:
             possible |= outside.bits & inside
             for identities, cut in _cut(openings, of_src=src.external):
                 ends = (identities, dst.bits & inside) if src.external else (src.bits & inside, identities)
-                for kind in _verdict(src, dst, *ends, cut).kinds():
+                for kind in _verdict(src, dst, pairs(src, dst, *ends), cut).kinds():
                     before, others = rows.get(kind, (0, []))
                     rows[kind] = (before | identities, [*others, *cut])
         for kind, (identities, together) in sorted(rows.items(), key=lambda row: _order(row[0], row[1][0])):
@@ -278,13 +292,9 @@ def _inside(opening: Flows, family: int) -> Iterator[Flows]:
         yield Flows(src, dst, opening.ports)
 
 
-def _judge(src: Group, dst: Group, inside: int, openings: Iterable[Flows]) -> _Verdict:
-    return _verdict(src, dst, src.bits & inside, dst.bits & inside, openings)
-
-
-def _verdict(src: Group, dst: Group, sources: int, targets: int, openings: Iterable[Flows]) -> _Verdict:
-    """Of the pairs of some identities; openings that no pair of the two groups can use do not count."""
-    every, some, left = -1, 0, pairs(src, dst, sources, targets)
+def _verdict(src: Group, dst: Group, total: int, openings: Iterable[Flows]) -> _Verdict:
+    """Of so many pairs of two groups; openings that none of them can use do not count."""
+    every, some, left = -1, 0, total
     for one in openings:
         number = pairs(src, dst, one.src, one.dst)
         if number:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from itertools import groupby
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 from npcompile.analyses.parties import ExternalParty, Group, GroupBy, NodeParty, Party, PodParty
 from npcompile.analyses.reach import Edge, Holds
@@ -20,6 +20,7 @@ from npcompile.netset.ports import Protocol, all_ports, at, describe
 from npcompile.questions import RuleOf
 
 VERSION = 1
+_Part = TypeVar("_Part")
 _WIDEST = 48  # a longer cell pushes the rest of its line to the right
 _NOUNS = {GroupBy.POD: "pods", GroupBy.WORKLOAD: "workloads", GroupBy.NAMESPACE: "namespaces"}
 
@@ -165,22 +166,27 @@ def _dump(value: object) -> str:
 
 
 class _Known:
-    """Makes JSON of edges, and of each of their parts once."""
+    """Makes JSON of edges, and of each of their parts once.  Parts are told apart by being the same object."""
 
     def __init__(self) -> None:
-        self.party = cache(lambda party: _dump(_party(party)))
-        self.ports = cache(lambda ports: _dump([*_ranges(ports)]))
-        self.rules = cache(lambda rules: _dump([_rule(one) for one in rules]))
+        self._texts: dict[int, tuple[object, str]] = {}
+        self._word = cache(_dump)
+
+    def _part(self, part: _Part, as_json: Callable[[_Part], object]) -> str:
+        if id(part) not in self._texts:
+            self._texts[id(part)] = (part, _dump(as_json(part)))
+        return self._texts[id(part)][1]
 
     def edge(self, edge: Edge) -> str:
         """An edge as an object."""
-        family = "null" if edge.family is None else edge.family.value
         flow = edge.example
-        example = _dump({"src": str(flow.src), "dst": str(flow.dst), "port": flow.port_text})
+        ends = f'"src": {self._word(str(flow.src))}, "dst": {self._word(str(flow.dst))}'
         return (
-            f'{{"src": {self.party(edge.src)}, "dst": {self.party(edge.dst)}, "ports": {self.ports(edge.ports)}, '
-            f'"holds": "{edge.holds}", "family": {family}, "rules": {self.rules(edge.rules)}, '
-            f'"unisolated": {_dump([str(one) for one in edge.unisolated])}, "example": {example}}}'
+            f'{{"src": {self._part(edge.src, _party)}, "dst": {self._part(edge.dst, _party)}, '
+            f'"ports": {self._part(edge.ports, _ranges)}, "holds": "{edge.holds}", '
+            f'"family": {"null" if edge.family is None else edge.family.value}, '
+            f'"rules": {self._part(edge.rules, _rules)}, "unisolated": {self._part(edge.unisolated, _directions)}, '
+            f'"example": {{{ends}, "port": "{flow.port_text}"}}}}'
         )
 
 
@@ -203,10 +209,20 @@ def _party(party: Party) -> dict[str, object]:
             assert_never(party)
 
 
-def _ranges(ports: IntervalSet) -> Iterator[dict[str, object]]:
-    for protocol in Protocol:
-        for first, last in ports & all_ports(protocol):
-            yield {"protocol": protocol.value, "first": at(first)[1], "last": at(last)[1]}
+def _ranges(ports: IntervalSet) -> list[dict[str, object]]:
+    return [
+        {"protocol": protocol.value, "first": at(first)[1], "last": at(last)[1]}
+        for protocol in Protocol
+        for first, last in ports & all_ports(protocol)
+    ]
+
+
+def _directions(unisolated: tuple[Direction, ...]) -> list[str]:
+    return [str(one) for one in unisolated]
+
+
+def _rules(rules: tuple[RuleOf, ...]) -> list[dict[str, object]]:
+    return [_rule(one) for one in rules]
 
 
 def _rule(one: RuleOf) -> dict[str, object]:
