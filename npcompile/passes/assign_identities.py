@@ -18,7 +18,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address
 
 from npcompile.ir.cluster import Cluster, Pod
 from npcompile.ir.flow import Endpoint
@@ -379,11 +378,7 @@ def _points(points: Iterable[int]) -> IntervalSet:
     return IntervalSet(tuple(bounds))
 
 
-_LAST_USUAL = cidrs.point(IPv6Address("feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"))
-
-
 def _preference(identity: OutsideIdentity) -> tuple[bool, bool, int]:
     """Sorts addresses that no node has first, then as `representative` would choose from a union."""
-    point = cidrs.point(identity.representative)
-    choice = cidrs.representative(IntervalSet.of(point, point) | IntervalSet.of(_LAST_USUAL, _LAST_USUAL))
-    return bool(identity.nodes), choice != identity.representative, point
+    address = identity.representative
+    return bool(identity.nodes), cidrs.is_special(address), cidrs.point(address)

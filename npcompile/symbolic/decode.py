@@ -270,13 +270,7 @@ def _stand_ins(vocabulary: Vocabulary, known: IntervalSet) -> tuple[tuple[Addres
         inside = _slice(known, first, after)
         free += _two(cell - inside)
         taken += _two(inside)
-    return tuple(sorted(free, key=_odd)), tuple(sorted(taken, key=_odd))
-
-
-def _odd(address: Address) -> bool:
-    """Whether a higher address represents hosts better than this one (loopback, link-local)."""
-    first, last = cidrs.point(address), cidrs.every_address(cidrs.family_of(address)).bounds[-1] - 1
-    return cidrs.representative(IntervalSet.of(first, last)) != address
+    return tuple(sorted(free, key=cidrs.is_special)), tuple(sorted(taken, key=cidrs.is_special))
 
 
 def _slice(values: IntervalSet, first: int, after: int) -> IntervalSet:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,3 +51,9 @@ def test_whole_families() -> None:
     assert [str(n) for n in cidrs.prefixes(cidrs.EVERY_ADDRESS)] == ["0.0.0.0/0", "::/0"]
     assert ports.describe(ports.EVERY_PORT) == "any port"
     assert str(cidrs.representative(cidrs.EVERY_V4)) == "1.0.0.0"
+
+
+def test_special_addresses_are_a_last_resort() -> None:
+    loopback = cidrs.block(IPv4Network("127.0.0.0/8"))
+    assert cidrs.is_special(cidrs.representative(loopback))
+    assert not cidrs.is_special(cidrs.representative(loopback | cidrs.block(IPv4Network("192.0.2.0/30"))))
