@@ -274,3 +274,50 @@ def test_what_a_map_to_something_leaves_out_is_denied(program: Program, by: Grou
     assert {identities.of(flow.src) for flow in closing.denied} == candidates - reaching
     for flow in closing.denied:
         assert world.decide(flow.src, flow.dst, ports.point(flow.protocol, flow.port)).verdict is Verdict.DENY
+
+
+@settings(CALM, max_examples=60)
+@given(owned(), st.data())
+def test_one_pod_and_one_address(program: Program, data: st.DataObject) -> None:
+    """A pod by itself is as in the map by pods, and an address is as any other of its identity."""
+    world = World(program, GroupBy.POD)
+    pod = data.draw(st.sampled_from(program.cluster.pods))
+    one = Chosen(pods=(pod,), finest=GroupBy.POD)
+    everything = world.edges()
+    by = data.draw(st.sampled_from(GroupBy))
+    for found, side in (
+        (reach(world.relation, by, sources=one), "src"),
+        (reach(world.relation, by, targets=one), "dst"),
+    ):
+        if by is GroupBy.POD:
+            assert [meaning(edge) for edge in found.edges()] == [
+                meaning(edge) for edge in everything if names(getattr(edge, side), pod)
+            ]
+        assert all(names(getattr(edge, side), pod) for edge in found.edges())
+    end = data.draw(st.sampled_from([end for end in world.oracle.endpoints if end.pod is None]))
+    address = Chosen(address=end.address)
+    world.ends = {key: ends for key, ends in world.ends.items() if key[0] == "pod"} | {world.key(end): [end]}
+    check_address(world, end, [*world.edges(sources=address), *world.edges(targets=address)])
+
+
+def names(party: Party, pod: Pod) -> bool:
+    return isinstance(party, PodParty) and (party.namespace, party.name, party.by) == (*pod.key, GroupBy.POD)
+
+
+def check_address(world: World, end: Endpoint, edges: list[Edge]) -> None:
+    """The edges of an address with each pod."""
+    key = world.key(end)
+    for edge in edges:
+        outside = edge.dst if isinstance(edge.src, PodParty) else edge.src
+        assert str(end.address) in str(outside)
+        check_rules(world, edge)
+    for pod in [key for key in world.ends if key[0] == "pod"]:
+        for src, dst in ((key, pod), (pod, key)):
+            for family in Family:
+                if pairs := world.pairs(src, dst, family):
+                    here = {holds: set[int]() for holds in Holds}
+                    for edge in edges:
+                        if (world.keys_of(edge.src), world.keys_of(edge.dst)) == ([src], [dst]):
+                            assert edge.family in (None, family)
+                            here[edge.holds] |= {at for at in world.points if at in edge.ports}
+                    assert here == world.expected(pairs)
