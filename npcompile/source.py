@@ -14,10 +14,14 @@ LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFile:
-    """One input text under the name that the user knows it by (`-` is standard input)."""
+    """One input text under the name that the user knows it by (`-` is standard input).
+
+    `named`: the user named it, rather than a folder that it lies in.
+    """
 
     path: str
     text: str = field(repr=False)
+    named: bool = False
 
     def line(self, number: int) -> str:
         """The text of a line, without its end; empty beyond the end of the file."""

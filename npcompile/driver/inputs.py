@@ -32,7 +32,7 @@ def read_sources(paths: Sequence[str], exclude: Sequence[str] = ()) -> list[Sour
                 real = name if name == STDIN else os.path.realpath(name)
                 if real not in seen:
                     seen.add(real)
-                    sources.append(_read(name))
+                    sources.append(_read(name, named=name == path))
         except InputError as error:
             problems += error.diagnostics
     if problems:
@@ -74,14 +74,14 @@ def _refuse(error: OSError) -> None:
     raise _no_input(f"cannot read `{error.filename}`: {(error.strerror or 'unknown error').lower()}")
 
 
-def _read(path: str) -> SourceFile:
+def _read(path: str, *, named: bool) -> SourceFile:
     if path == STDIN:
         data = sys.stdin.buffer.read()
         if not data.strip():
             raise _no_input("standard input is empty")
-        return decode(STDIN, data)
+        return decode(STDIN, data, named=named)
     try:
-        return decode(path, Path(path).read_bytes())
+        return decode(path, Path(path).read_bytes(), named=named)
     except OSError as error:
         raise _no_input(f"cannot read `{path}`: {(error.strerror or 'unknown error').lower()}") from None
 

@@ -38,12 +38,12 @@ class Loaded:
     diagnostics: tuple[Diagnostic, ...]
 
 
-def decode(path: str, data: bytes) -> SourceFile:
+def decode(path: str, data: bytes, *, named: bool = False) -> SourceFile:
     """A file's text; raises InputError when it is not UTF-8 (NUL bytes are UTF-16's).  A byte order mark is dropped."""
     offset = data.find(b"\0")
     if offset < 0:
         try:
-            return SourceFile(path=path, text=data.removeprefix(codecs.BOM_UTF8).decode())
+            return SourceFile(path=path, text=data.removeprefix(codecs.BOM_UTF8).decode(), named=named)
         except UnicodeDecodeError as error:
             offset = error.start + len(data) - len(error.object)
     span = whole_file(SourceFile(path=path, text=""))
@@ -111,7 +111,7 @@ class _FileReading:
     def finish(self) -> None:
         """Decide what documents that are no objects mean: nothing in another tool's file, an error beside objects."""
         skipped, file = self.reading.skipped_kinds, self.problems.file
-        if self.unreadable and not self.objects and not _MANIFEST.search(file.text):
+        if self.unreadable and not (self.objects or file.named or _MANIFEST.search(file.text)):
             skipped["text that is no manifest"] += 1
             self.unreadable.clear()
         if self.objects:

@@ -138,6 +138,15 @@ def test_a_missing_path_is_an_error(tmp_path: Path) -> None:
     assert result.out.count("does not exist") == 2
 
 
+def test_what_the_user_names_must_be_readable(tmp_path: Path) -> None:
+    (tmp_path / "other.yaml").write_text("[" * 50_000, encoding="utf-8")
+    assert npcompile("check", tmp_path).code == 0
+    result = npcompile("check", tmp_path / "other.yaml", "--output-format", "json")
+    assert result.code == 2
+    assert codes(result) == ["NPC003"]
+    assert npcompile("check", "-", stdin=b"a: [").code == 2
+
+
 def test_an_empty_directory_is_clean(tmp_path: Path) -> None:
     result = npcompile("check", tmp_path)
     assert (result.code, result.out) == (0, "")
