@@ -63,22 +63,37 @@ def _pairs(edge: Edge) -> str:
 
 
 def _exposure(found: Map) -> Iterator[str]:
-    """The internet first, then the ranges."""
+    """What is reached from outside, then what may reach outside, as far as `--from` and `--to` leave it open."""
+    sources, targets = _pods(found.sources), _pods(found.targets)
     inward = [edge for edge in found.edges if isinstance(edge.src, ExternalParty)]
     outward = [edge for edge in found.edges if isinstance(edge.dst, ExternalParty)]
-    if found.options.src is None or inward or not outward:
-        yield from _exposed("reached from outside the cluster", inward, [edge.dst for edge in inward], found.targets)
-    if found.options.src is None or outward:
-        yield "\n" if found.options.src is None else ""
-        yield from _exposed("may reach outside the cluster", outward, [edge.src for edge in outward], found.sources)
+    into, out = bool(targets) and _outside(found.sources), bool(sources) and _outside(found.targets)
+    noun = _NOUNS[found.options.group_by]
+    if into:
+        reached = {edge.dst for edge in inward}
+        yield from _exposed("reached from outside the cluster", inward, [one in reached for one in targets], noun)
+    if into and out:
+        yield "\n"
+    if out:
+        reaching = {edge.src for edge in outward}
+        yield from _exposed("may reach outside the cluster", outward, [one in reaching for one in sources], noun)
 
 
-def _exposed(title: str, edges: list[Edge], named: list[Party], candidates: Iterable[Group]) -> Iterator[str]:
+def _pods(sides: Iterable[Group]) -> list[Party]:
+    return [group.party for group in sides if isinstance(group.party, PodParty)]
+
+
+def _outside(sides: Iterable[Group]) -> bool:
+    return any(group.external for group in sides)
+
+
+def _exposed(title: str, edges: list[Edge], concerned: list[bool], noun: str) -> Iterator[str]:
+    """The internet first, then the ranges."""
     yield f"{title}:\n"
     if edges:
         yield from _rows(sorted(edges, key=lambda edge: not _internet(edge)))
-    rest = {group.party for group in candidates if isinstance(group.party, PodParty)} - set(named)
-    yield f"{'nothing' if not edges else 'nothing else'} ({_count(len(rest), 'other group')} of pods)\n"
+    rest = concerned.count(False)
+    yield f"nothing{' else' if edges else ''}: {rest} of {len(concerned)} {noun} {'is' if rest == 1 else 'are'} not\n"
 
 
 def _internet(edge: Edge) -> bool:
@@ -87,7 +102,10 @@ def _internet(edge: Edge) -> bool:
 
 def _report(found: Map) -> Iterator[str]:
     """Every way into a destination, by the rules that open it; then the internet, and what stays closed."""
-    to = str(found.options.dst)
+    to, within = str(found.options.dst), _within(found)
+    if not found.targets:
+        yield f"{to} has no pods in the input: nothing is known of what would reach it\n"
+        return
     ways: dict[Party, list[Edge]] = {group.party: [] for group in found.targets if not group.external}
     for edge in found.edges:
         ways.setdefault(edge.dst, []).append(edge)
@@ -95,13 +113,21 @@ def _report(found: Map) -> Iterator[str]:
         yield f"{party}\n"
         yield from (line for edge in edges for line in _way(edge))
         if not edges:
-            yield "  nothing reaches it\n"
-    yield from _internet_line(found, to)
+            yield f"  nothing{within} reaches it\n"
+    yield from _closing(found, to, within)
+
+
+def _closing(found: Map, to: str, within: str) -> Iterator[str]:
     assert found.closing is not None
     checked = _count(len(found.closing.denied), "other class")
-    apart = any(isinstance(group.party, PodParty) and not group.party.host_network for group in found.targets)
-    always = " (a pod itself and its own node always reach it)" if apart else ""
-    yield f"nothing{' else' if found.edges else ''}{_within(found)} reaches {to}: {checked} checked{always}\n"
+    pods = _pods(found.targets)
+    if not pods:  # what is no pod can reach what is no pod, and no policy has a say
+        yield f"no{' other' if found.edges else ''} pod{within} reaches {to}: {checked} checked\n"
+        return
+    yield from _internet_line(found, to)
+    ordinary = any(isinstance(party, PodParty) and not party.host_network for party in pods)
+    always = " (a pod itself and its own node always reach it)" if ordinary else ""
+    yield f"nothing{' else' if found.edges else ''}{within} reaches {to}: {checked} checked{always}\n"
 
 
 def _within(found: Map) -> str:
@@ -126,7 +152,7 @@ def _way(edge: Edge) -> Iterator[str]:
 
 
 def _internet_line(found: Map, to: str) -> Iterator[str]:
-    if not any(group.external for group in found.sources):
+    if not _outside(found.sources):
         return
     inward = [edge for edge in found.edges if isinstance(edge.src, ExternalParty)]
     if not inward:

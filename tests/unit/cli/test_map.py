@@ -1,0 +1,144 @@
+"""`npcompile map` as it is typed."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from npcompile.analyses.reach import Reach
+from npcompile.driver.map import _Replay
+from tests.commands import npcompile
+from tests.golden import Golden
+
+GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "map"
+EXAMPLE = "examples/payments"
+
+MAPS = {
+    "workloads.txt": (),
+    "pods.txt": ("--group-by", "pod"),
+    "namespaces.txt": ("--group-by", "namespace"),
+    "workloads.json": ("-o", "json"),
+    "from-production.csv": ("-o", "csv", "--from", "production"),
+    "to-production.txt": ("--to", "production"),
+    "to-production.json": ("--to", "production", "-o", "json"),
+    "to-one-pod.txt": ("--to", "production/postgres-0"),
+    "to-dns.txt": ("--to", "kube-system/coredns"),
+    "to-the-bank.txt": ("--to", "203.0.113.9"),
+    "from-the-internet.txt": ("--from", "internet", "--to", "analytics"),
+    "between.txt": ("--from", "analytics", "--to", "production"),
+    "exposure.txt": ("--exposure",),
+    "exposure-to.txt": ("--exposure", "--to", "ingress-nginx"),
+}
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_the_example(golden: Golden, name: str) -> None:
+    result = npcompile("map", EXAMPLE, *MAPS[name])
+    assert result.code == 0
+    assert "7 pods, 5 policies; " in result.err
+    golden.check(result.out, GOLDEN / name)
+
+
+def test_json_and_csv_say_the_same() -> None:
+    document = npcompile("map", EXAMPLE, "-o", "json").json
+    assert (document["version"], document["group_by"], document["closing"]) == (1, "workload", None)
+    ranges = [(edge, ports) for edge in document["edges"] for ports in edge["ports"]]
+    rows = list(csv.DictReader(io.StringIO(npcompile("map", EXAMPLE, "-o", "csv").out)))
+    assert len(rows) == len(ranges)
+    for row, (edge, ports) in zip(rows, ranges, strict=True):
+        assert row["pairs"] == edge["holds"]
+        assert (row["protocol"], row["first_port"]) == (ports["protocol"], str(ports["first"] or ""))
+
+
+def test_the_same_input_gives_the_same_map() -> None:
+    assert npcompile("map", EXAMPLE, "-o", "json").out == npcompile("map", EXAMPLE, "-o", "json").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--to", "prodction"), "did you mean the namespace `production`?"),
+        (("--from", "production/payment-api"), "did you mean `production/payments-api`"),
+        (("--to", "production/svc/payments-api"), "policies judge the pods behind it"),
+        (("--from", "nowhere/x", "--to", "nobody/y"), "`nobody/y` is not in the input"),
+        (("--group-by", "node"), "is not one of"),
+        (("-o", "yaml"), "is not one of"),
+    ],
+)
+def test_questions_that_cannot_be_answered(arguments: tuple[str, ...], said: str) -> None:
+    result = npcompile("map", EXAMPLE, *arguments)
+    assert (result.code, result.out) == (2, "")
+    assert said in result.err
+
+
+NOTHING = b"""\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: deny, namespace: shop}
+spec: {podSelector: {}}
+"""
+
+
+def test_without_pods_nothing_is_claimed() -> None:
+    result = npcompile("map", "-", stdin=NOTHING)
+    assert result.code == 0
+    assert "the input has no pods" in result.err
+    asked = npcompile("map", "-", "--to", "shop", stdin=NOTHING)
+    assert "has no pods" in asked.out
+    assert "checked" not in asked.out
+
+
+REPLICAS = b"""\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: shop}
+spec: {selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web}}}}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: own, namespace: shop}
+spec: {podSelector: {}, ingress: [{from: [{podSelector: {}}], ports: [{port: 80}]}]}
+"""
+
+
+def test_the_replicas_of_a_workload_may_reach_each_other() -> None:
+    result = npcompile("map", "-", "--to", "shop", stdin=REPLICAS)
+    assert "  from shop/web  tcp/80\n" in result.out
+    assert "ingress  shop/own ingress[0] (-:9)" in result.out
+    assert "internet: nothing from outside the cluster reaches shop\n" in result.out
+
+
+def test_a_map_that_does_not_replay_is_withheld() -> None:
+    """A rule too few, and an edge too few: both are contradictions, and nothing is printed."""
+    with mock.patch("npcompile.analyses.deciders.Deciders.of", return_value=((), ())):
+        result = npcompile("map", EXAMPLE)
+    assert (result.code, result.out) == (3, "")
+    assert "the reference evaluator does not confirm" in result.err
+    original = Reach.closing
+
+    def too_few(self: Reach) -> object:
+        self._leaving = ()
+        return original(self)
+
+    with mock.patch.object(Reach, "closing", too_few):
+        result = npcompile("map", EXAMPLE, "--to", "kube-system")
+    assert (result.code, result.out) == (3, "")
+    assert "which the reference evaluator allows" in result.err
+
+
+def test_every_edge_to_a_destination_is_replayed() -> None:
+    seen = []
+    original = _Replay._decide
+
+    def count(self: _Replay, flow: object) -> object:
+        seen.append(flow)
+        return original(self, flow)  # type: ignore[arg-type]
+
+    with mock.patch.object(_Replay, "_decide", count):
+        result = npcompile("map", EXAMPLE, "--to", "kube-system", "--group-by", "pod", "-o", "json")
+    closing = result.json["closing"]
+    assert len(seen) == len(result.json["edges"]) + closing["other_classes"]
