@@ -1,0 +1,137 @@
+"""What a change of policies, or of the cluster, opens and closes: the flows that only one of two versions allows.
+
+The answer is exact for the pods that both versions have, among each other and with every address outside.  Nothing is
+said of the flows of a pod that only one version has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from npcompile.analyses.diff_boxes import PIECES, cover, differences
+from npcompile.analyses.diff_causes import Blocker, Causes, Passing, Surprise
+from npcompile.analyses.diff_ends import Both, Ends, OneSided, Version, common_ends
+from npcompile.analyses.diff_parties import Namer, Party
+from npcompile.ir.flow import Flow
+from npcompile.ir.program import Program
+from npcompile.netset.intervals import IntervalSet
+from npcompile.relation.bits import lowest
+from npcompile.relation.boxes import Box
+
+
+class Change(Enum):
+    """What became of a flow."""
+
+    OPENED = "opened"  # only the new version allows it
+    CLOSED = "closed"  # only the old version allows it
+
+    @property
+    def passing(self) -> Version:
+        """The version that allows it."""
+        return Version.NEW if self is Change.OPENED else Version.OLD
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """Flows that only one version allows: every comparable one from `sources` to `targets` on `ports`.
+
+    `why` tells why one version lets them pass, `blockers` what denies them in the other; `witness` is the canonical one
+    of them, as each version has it.  A surprise is of closed flows only.  `box` says the same in the comparison's
+    classes.
+    """
+
+    change: Change
+    sources: tuple[Party, ...]
+    targets: tuple[Party, ...]
+    ports: IntervalSet
+    why: Passing
+    blockers: tuple[Blocker, ...]
+    witness: Both[Flow]
+    surprise: Surprise | None
+    box: Box
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyChanges:
+    """Policies by what became of them; whether flows change with them is another question."""
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Everything that differs.
+
+    Boxes of one kind may overlap; together they are all flows of the kind.  Each is as large as can be, unless not
+    `complete`: then the difference is so intricate that some could still grow.  `pods` counts those of both versions;
+    where it is 0, nothing was compared.  `alike`: policies and namespaces are equal, so that no pod whatever could tell
+    the versions apart.
+    """
+
+    changes: tuple[Changed, ...]
+    pods: int
+    one_sided: tuple[OneSided, ...]
+    policies: PolicyChanges
+    alike: bool
+    complete: bool
+    ends: Ends
+
+    def of(self, change: Change) -> tuple[Changed, ...]:
+        """The changes of one kind."""
+        return tuple(one for one in self.changes if one.change is change)
+
+
+def compare(old: Program, new: Program, pieces: int = PIECES) -> Comparison:
+    """Compare two versions of a program.  `pieces` bounds the work on a short description, not on the answer."""
+    ends = common_ends(old, new)
+    causes, namer = Causes(ends), Namer(ends)
+    changes: list[Changed] = []
+    complete = True
+    different = differences(ends)
+    for change in Change:
+        covering = cover(ends, different[change.passing], pieces)
+        complete = complete and covering.complete
+        found = [_changed(ends, causes, namer, change, box) for box in covering.boxes]
+        changes += sorted(found, key=lambda one: _order(one.box))
+    return Comparison(
+        changes=tuple(changes),
+        pods=ends.pods,
+        one_sided=ends.one_sided,
+        policies=_policies(old, new),
+        alike=old.policies == new.policies and old.cluster.namespaces == new.cluster.namespaces,
+        complete=complete,
+        ends=ends,
+    )
+
+
+def _changed(ends: Ends, causes: Causes, namer: Namer, change: Change, box: Box) -> Changed:
+    return Changed(
+        change=change,
+        sources=namer.sources(box),
+        targets=namer.targets(box),
+        ports=ends.relations.old.space.ports(box.ports),
+        why=causes.passing(change.passing, box),
+        blockers=causes.blockers(change.passing.other, box),
+        witness=causes.witness(box),
+        surprise=causes.surprise(box) if change is Change.CLOSED else None,
+        box=box,
+    )
+
+
+def _order(box: Box) -> tuple[tuple[int, ...], Box]:
+    return tuple(lowest(part) for part in box), box
+
+
+def _policies(old: Program, new: Program) -> PolicyChanges:
+    before, after = ({policy.key: policy for policy in program.policies} for program in (old, new))
+    return PolicyChanges(
+        added=tuple(str(policy) for key, policy in after.items() if key not in before),
+        removed=tuple(str(policy) for key, policy in before.items() if key not in after),
+        changed=tuple(str(policy) for key, policy in after.items() if key in before and before[key] != policy),
+    )

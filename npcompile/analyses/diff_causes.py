@@ -1,0 +1,183 @@
+"""Why the flows of a box pass in one version and not in the other, and the flow that shows it.
+
+Only comparable flows count: what a rule does with a pod's flows to itself, say, is no cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from npcompile.analyses.deciders import Deciders, Flows
+from npcompile.analyses.diff_ends import Both, Ends, Version, rank
+from npcompile.diagnostics.errors import InternalError
+from npcompile.ir.flow import Endpoint, Flow
+from npcompile.ir.policy import Direction, Policy
+from npcompile.questions import RuleOf
+from npcompile.relation.bits import members, set_of
+from npcompile.relation.boxes import Box
+from npcompile.relation.sides import Profile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passing:
+    """Why flows pass: every rule that decides some of them, in the order of answers, the directions in which some need
+    no rule because no policy isolates their pod, and whether some come from their destination's own node.
+    """
+
+    rules: tuple[RuleOf, ...]
+    not_isolated: tuple[Direction, ...]
+    own_node: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocker:
+    """The least policy that isolates some ends that deny flows in a direction."""
+
+    direction: Direction
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surprise:
+    """A closed flow of which one end is newly isolated in `direction`, while the other end's rules still allow it."""
+
+    direction: Direction
+    witness: Both[Flow]
+
+
+class _Product(NamedTuple):
+    """Sources and destinations each two of which have a comparable flow."""
+
+    sources: int
+    targets: int
+
+
+class Causes:
+    """Answers about one comparison."""
+
+    def __init__(self, ends: Ends) -> None:
+        self._ends = ends
+        self._deciders = Both(*(Deciders(relation) for relation in ends.relations))
+        self._own_nodes: dict[int, Both[int]] = {}  # the destinations whose own node a source is in one version only
+        for source, target, version in ends.moved:
+            own = list(self._own_nodes.get(source, (0, 0)))
+            own[version] |= 1 << target
+            self._own_nodes[source] = Both(*own)
+
+    def passing(self, version: Version, box: Box) -> Passing:
+        """Why the flows of a box pass in a version."""
+        flows, own_node = [], False
+        for product in self._products(box, version):
+            flows.append(
+                Flows(
+                    self._ends.identities_of(version, product.sources),
+                    self._ends.identities_of(version, product.targets),
+                    box.ports,
+                )
+            )
+        for source in members(box.subjects):
+            own_node = own_node or bool(self._own(source, version) & box.peers & self._ends.companions[source])
+        rules, not_isolated = self._deciders[version].of(flows)
+        return Passing(rules=rules, not_isolated=not_isolated, own_node=own_node)
+
+    def _own(self, source: int, version: Version) -> int:
+        return self._own_nodes.get(source, (0, 0))[version]
+
+    def _products(self, box: Box, version: Version | None = None) -> Iterator[_Product]:
+        """The comparable pairs of a box, without those that pass in a version because of a node."""
+        groups: dict[int, int] = {}
+        for source in members(box.subjects):
+            targets = box.peers & self._ends.companions[source]
+            if version is not None:
+                targets &= ~self._own(source, version)
+            groups[targets] = groups.get(targets, 0) | 1 << source
+        for targets, sources in groups.items():
+            if targets:
+                yield _Product(sources, targets)
+
+    def blockers(self, version: Version, box: Box) -> tuple[Blocker, ...]:
+        """Which policies keep the flows of a box from passing in a version."""
+        found: dict[tuple[Direction, tuple[str, str]], Policy] = {}
+        for product in self._products(box):
+            for direction in Direction:
+                ends = (product.sources, product.targets)
+                subjects, peers = ends if direction is Direction.EGRESS else ends[::-1]
+                peers = self._ends.identities_of(version, peers)
+                for profile in self._profiles(version, direction, subjects):
+                    if _denies(profile, peers, box.ports):
+                        found[direction, profile.policies[0].key] = profile.policies[0]
+        order = list(Direction)
+        return tuple(
+            Blocker(direction=direction, policy=policy)
+            for (direction, _), policy in sorted(found.items(), key=lambda one: (order.index(one[0][0]), one[0][1]))
+        )
+
+    def _profiles(self, version: Version, direction: Direction, subjects: int) -> Iterator[Profile]:
+        """The different profiles of those of some classes that are isolated."""
+        profiles = self._ends.relations[version].sides[direction].profiles
+        seen = set()
+        for number in members(self._ends.identities_of(version, subjects)):
+            profile = profiles.get(number)
+            if profile is not None and id(profile) not in seen:
+                seen.add(id(profile))
+                yield profile
+
+    def witness(self, box: Box) -> Both[Flow]:
+        """The canonical flow of a box: the first source that has one, its first destination, the lowest port."""
+        for source, src in self._ranked(box.subjects):
+            for target, dst in self._ranked(box.peers & self._ends.companions[source]):
+                if source != target or not _same_pod(src, dst):
+                    return self._flow(src, dst, box.ports)
+        raise InternalError("a difference without a flow")
+
+    def _ranked(self, classes: int) -> list[tuple[int, Both[Endpoint]]]:
+        found = [(place, one) for place in members(classes) for one in self._ends.classes[place].ends]
+        return sorted(found, key=lambda one: rank(self._ends.classes[one[0]].kind, one[1]))
+
+    def _flow(self, src: Both[Endpoint], dst: Both[Endpoint], ports: int) -> Both[Flow]:
+        protocol, port = self._ends.relations.old.space.first(ports)
+        return Both(*(Flow(src=src[v], dst=dst[v], protocol=protocol, port=port) for v in Version))
+
+    def surprise(self, box: Box) -> Surprise | None:
+        """The first of a closed box' flows that an end, newly isolated, denies, and the other end explicitly allows."""
+        isolated = [place for place in members(box.peers) if self._newly_isolated(Direction.INGRESS, place)]
+        targets = set_of(isolated)
+        for source in members(box.subjects):
+            near = box.peers & self._ends.companions[source]
+            for target in members(near if self._newly_isolated(Direction.EGRESS, source) else near & targets):
+                for direction, subject, peer in (
+                    (Direction.INGRESS, target, source),
+                    (Direction.EGRESS, source, target),
+                ):
+                    ports = box.ports & self._denied_though_wanted(direction, subject, peer)
+                    if ports:
+                        cell = Box(1 << source, 1 << target, ports)
+                        return Surprise(direction=direction, witness=self.witness(cell))
+        return None
+
+    def _newly_isolated(self, direction: Direction, place: int) -> bool:
+        old, new = (relation.sides[direction].profiles for relation in self._ends.relations)
+        subject = self._ends.classes[place]
+        ordinary = all(end.pod is not None and not end.pod.host_network for end in subject.ends[0])
+        return ordinary and subject.numbers.old not in old and subject.numbers.new in new
+
+    def _denied_though_wanted(self, direction: Direction, subject: int, peer: int) -> int:
+        """The ports that a newly isolated subject denies a peer, and that a rule of the peer's allows."""
+        relation = self._ends.relations.new
+        own, other = self._ends.classes[subject].numbers.new, self._ends.classes[peer].numbers.new
+        far = relation.sides[Direction.EGRESS if direction is Direction.INGRESS else Direction.INGRESS]
+        if other not in far.profiles or not self._newly_isolated(direction, subject):
+            return 0
+        return far.profiles[other].ports(1 << own) & ~relation.sides[direction].profiles[own].ports(1 << other)
+
+
+def _denies(profile: Profile, peers: int, ports: int) -> bool:
+    """Whether a profile denies some of the peers some of the ports."""
+    return any(ports & ~profile.ports(1 << peer) for peer in members(peers))
+
+
+def _same_pod(src: Both[Endpoint], dst: Both[Endpoint]) -> bool:
+    pod, other = src.new.pod, dst.new.pod
+    return pod is not None and other is not None and pod.key == other.key and not pod.template

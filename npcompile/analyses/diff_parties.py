@@ -1,0 +1,191 @@
+"""Whom a side of a box is made of, in few words: namespaces and workloads all of whose pods are in it, else pods.
+
+A pod, or one of its address families, that has no comparable flow with the other side is not missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from npcompile.analyses.diff_ends import Ends, Kind
+from npcompile.analyses.parties import Outside
+from npcompile.diagnostics.errors import InternalError
+from npcompile.ir.cluster import Pod, Workload
+from npcompile.netset import cidrs
+from npcompile.netset.cidrs import Address, Family, Network
+from npcompile.relation.bits import members, set_of
+from npcompile.relation.boxes import Box
+
+
+class PartyKind(Enum):
+    """What a party stands for."""
+
+    EVERY_POD = "every-pod"
+    NAMESPACE = "namespace"
+    WORKLOAD = "workload"
+    POD = "pod"
+    NODES = "nodes"
+    EXTERNAL = "external"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Party:
+    """Some ends of a side.  `pods` are the pods meant, as the new version has them; `family` is set where only their
+    addresses of that family are.  Of addresses outside, `cidrs` without `excepts` holds them; what it holds of pods'
+    and nodes' addresses is not meant.  `addresses` are nodes'.
+    """
+
+    kind: PartyKind
+    name: str
+    pods: tuple[Pod, ...] = ()
+    workload: Workload | None = None
+    family: Family | None = None
+    cidrs: tuple[Network, ...] = ()
+    excepts: tuple[Network, ...] = ()
+    addresses: tuple[Address, ...] = ()
+
+    def __str__(self) -> str:
+        words = self.name
+        if self.kind is PartyKind.WORKLOAD and self.workload is not None:
+            words += f" ({self.workload.kind}, {_counted(self.pods)})"
+        elif self.kind in (PartyKind.EVERY_POD, PartyKind.NAMESPACE):
+            words += f" ({_counted(self.pods)})"
+        elif self.pods and self.pods[0].host_network:
+            words += " (host network)"
+        return f"{words} (IPv{int(self.family)})" if self.family is not None else words
+
+
+def _counted(pods: Sequence[Pod]) -> str:
+    return "1 pod" if len(pods) == 1 else f"{len(pods)} pods"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Presence:
+    """A pod that has flows with the other side; `family` where it is in the box with that family only."""
+
+    pod: Pod
+    inside: bool
+    whole: bool
+    family: Family | None
+
+    @property
+    def ordinary(self) -> bool:
+        return not self.pod.host_network
+
+
+class Namer:
+    """Names the sides of one comparison's boxes."""
+
+    def __init__(self, ends: Ends) -> None:
+        self._ends = ends
+        self._outside = Outside(ends.relations.new)
+        pods: dict[tuple[tuple[str, str], bool], tuple[Pod, int]] = {}
+        for place, one in enumerate(ends.classes):
+            for end in one.ends:
+                if (pod := end.new.pod) is not None:
+                    key = (pod.key, pod.template)
+                    pods[key] = (pod, pods.get(key, (pod, 0))[1] | 1 << place)
+        self._pods = [pods[key] for key in sorted(pods)]
+        self._kinds = {kind: set_of(n for n, one in enumerate(ends.classes) if one.kind is kind) for kind in Kind}
+
+    def sources(self, box: Box) -> tuple[Party, ...]:
+        """Who sends."""
+        return self._name(box.subjects, _related(box.peers, self._ends.callers))
+
+    def targets(self, box: Box) -> tuple[Party, ...]:
+        """Who receives."""
+        return self._name(box.peers, _related(box.subjects, self._ends.companions))
+
+    def _name(self, side: int, possible: int) -> tuple[Party, ...]:
+        present = list(self._presences(side, possible))
+        return (*_of_pods(present), *self._of_nodes(side, possible), *self._of_outside(side, possible))
+
+    def _presences(self, side: int, possible: int) -> Iterator[_Presence]:
+        for pod, classes in self._pods:
+            having = classes & possible
+            inside = having & side
+            if having:
+                family = None if inside in (having, 0) else self._family(inside)
+                yield _Presence(pod=pod, inside=bool(inside), whole=inside == having, family=family)
+
+    def _family(self, classes: int) -> Family:
+        """The one family that a part of a pod's classes is of."""
+        families = {family for place in members(classes) for family in self._ends.classes[place].families}
+        if len(families) != 1:
+            raise InternalError("a pod has two addresses of a family")
+        return families.pop()
+
+    def _of_nodes(self, side: int, possible: int) -> Iterator[Party]:
+        nodes = self._kinds[Kind.NODE]
+        found = side & nodes
+        if not found:
+            return
+        ends = [end.new.address for place in members(found) for end in self._ends.classes[place].ends]
+        addresses = tuple(sorted((one for one in ends if one is not None), key=cidrs.point))
+        if found == possible & nodes and len(addresses) > 1:
+            yield Party(kind=PartyKind.NODES, name="nodes", addresses=addresses)
+        else:
+            for address in addresses:
+                yield Party(kind=PartyKind.NODES, name=f"node {address}", addresses=(address,))
+
+    def _of_outside(self, side: int, possible: int) -> Iterator[Party]:
+        plain = self._kinds[Kind.OUTSIDE]
+        found = side & plain
+        if found:
+            numbers = [set_of(self._ends.classes[n].numbers.new for n in members(bits)) for bits in
+                       (found, possible & plain)]  # fmt: skip
+            party = self._outside.party(*numbers)
+            yield Party(kind=PartyKind.EXTERNAL, name=str(party), cidrs=party.cidrs, excepts=party.excepts)
+
+
+def _related(others: int, partners: Sequence[int]) -> int:
+    """The classes with a comparable flow with some of the other side."""
+    found = 0
+    for place in members(others):
+        found |= partners[place]
+    return found
+
+
+def _of_pods(present: Sequence[_Presence]) -> Iterator[Party]:
+    ordinary = [one for one in present if one.ordinary]
+    namespaces: dict[str, list[_Presence]] = {}
+    for one in ordinary:
+        namespaces.setdefault(one.pod.namespace, []).append(one)
+    if len(namespaces) > 1 and all(one.whole for one in ordinary):
+        yield Party(kind=PartyKind.EVERY_POD, name="every pod", pods=tuple(one.pod for one in ordinary))
+    else:
+        for namespace, inside in sorted(namespaces.items()):
+            yield from _of_namespace(namespace, inside)
+    for one in present:
+        if one.inside and not one.ordinary:
+            yield _pod(one)
+
+
+def _of_namespace(namespace: str, present: Sequence[_Presence]) -> Iterator[Party]:
+    owners: dict[Workload | tuple[str, str], list[_Presence]] = {}
+    for one in present:
+        owners.setdefault(one.pod.workload or one.pod.key, []).append(one)
+    if len(owners) > 1 and all(one.whole for one in present):
+        pods = tuple(one.pod for one in present)
+        yield Party(kind=PartyKind.NAMESPACE, name=f"{namespace}/*", pods=pods)
+        return
+    found = [party for owner, inside in owners.items() for party in _of_owner(namespace, owner, inside)]
+    yield from sorted(found, key=lambda party: (party.name, party.pods[0].key))
+
+
+def _of_owner(namespace: str, owner: Workload | tuple[str, str], present: Sequence[_Presence]) -> Iterator[Party]:
+    if isinstance(owner, Workload) and all(one.whole for one in present):
+        yield Party(
+            kind=PartyKind.WORKLOAD,
+            name=f"{namespace}/{owner.name}",
+            pods=tuple(one.pod for one in present),
+            workload=owner,
+        )
+        return
+    yield from (_pod(one) for one in present if one.inside)
+
+
+def _pod(one: _Presence) -> Party:
+    return Party(kind=PartyKind.POD, name=str(one.pod), pods=(one.pod,), workload=one.pod.workload, family=one.family)
