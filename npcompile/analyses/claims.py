@@ -12,8 +12,8 @@ from typing import Protocol
 
 from npcompile.diagnostics.model import Fix, Note, RuleCode, Scope, Severity
 from npcompile.ir.cluster import Namespace
-from npcompile.ir.flow import Flow
-from npcompile.ir.policy import Policy, Rule
+from npcompile.ir.flow import Endpoint, Flow
+from npcompile.ir.policy import NamedPort, Peer, Policy, Rule
 from npcompile.ir.program import Program
 from npcompile.questions import Engine, NotDecided, RuleOf, WayIn
 from npcompile.source import Span
@@ -48,7 +48,32 @@ class Unsatisfiable:
     """z3 showed that no pod whatever can match; there is nothing to replay."""
 
 
-Evidence = FlowWitness | NothingSelected | Unsatisfiable
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Textual:
+    """A fact about the input's text, which every reader can see at the places named; there is nothing to replay."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matching:
+    """`endpoint` is matched by `peer`, an item of `policy`, or, without one, is a subject of it: yes or no, as `holds`
+    says.
+    """
+
+    policy: Policy
+    endpoint: Endpoint
+    peer: Peer | None = None
+    holds: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortUndeclared:
+    """`rule` has destinations among the pods, and none of them declares a port that its item `port` matches."""
+
+    rule: RuleOf
+    port: NamedPort
+
+
+Evidence = FlowWitness | NothingSelected | Unsatisfiable | Textual | Matching | PortUndeclared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

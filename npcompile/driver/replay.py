@@ -7,15 +7,24 @@ is an internal error, because then one of two descriptions of the meaning is wro
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import IPv4Address
 from typing import assert_never
 
 from npcompile import semantics
-from npcompile.analyses.claims import Claim, FlowWitness, NothingSelected, Unsatisfiable
+from npcompile.analyses.claims import (
+    Claim,
+    FlowWitness,
+    Matching,
+    NothingSelected,
+    PortUndeclared,
+    Textual,
+    Unsatisfiable,
+)
 from npcompile.diagnostics.errors import InternalError
 from npcompile.diagnostics.model import Diagnostic, WitnessText
-from npcompile.ir.cluster import Cluster
+from npcompile.ir.cluster import Cluster, Pod
 from npcompile.ir.flow import Endpoint, Flow
-from npcompile.ir.policy import BlockPeer, Direction, Policy, Rule
+from npcompile.ir.policy import BlockPeer, Direction, NamedPort, Policy, Rule
 from npcompile.ir.printer import endpoint_text
 from npcompile.ir.program import PolicyIndex, Program
 from npcompile.questions import RuleOf
@@ -36,8 +45,13 @@ class Replayer:
                 witness = self._flow(claim, evidence)
             case NothingSelected(policy=policy, rule=rule):
                 self._nothing(claim, policy, rule)
-            case Unsatisfiable():
+            case Unsatisfiable() | Textual():
                 pass
+            case Matching() as evidence:
+                if self._matches(evidence) is not evidence.holds:
+                    raise _contradiction(claim)
+            case PortUndeclared(rule=rule_of, port=port):
+                self._undeclared(claim, rule_of, port)
             case _:
                 assert_never(claim.evidence)
         return Diagnostic(
@@ -79,6 +93,37 @@ class Replayer:
             peers = (end for end in ends if semantics.peer_matches(self._cluster, policy, item, end))
             if not rule.match.ports and (isinstance(item, BlockPeer) or next(peers, None) is not None):
                 raise _contradiction(claim)
+
+    def _matches(self, evidence: Matching) -> bool:
+        policy, end = evidence.policy, evidence.endpoint
+        if evidence.peer is not None:
+            return semantics.peer_matches(self._cluster, policy, evidence.peer, end)
+        return end.pod is not None and semantics.selects(policy, end.pod)
+
+    def _undeclared(self, claim: Claim, rule_of: RuleOf, port: NamedPort) -> None:
+        """There are destinations, and on none of their declared ports does the item match."""
+        source = Endpoint(address=IPv4Address(0))  # whoever sends: the item judges the destination alone
+        some = False
+        for pod in self._cluster.pods:
+            if not self._is_destination(rule_of, pod):
+                continue
+            some = True
+            for one in pod.ports:
+                flow = Flow(src=source, dst=Endpoint(pod=pod), protocol=one.protocol, port=one.number)
+                if semantics.port_matches(port, flow):
+                    raise _contradiction(claim)
+        if not some:
+            raise _contradiction(claim)
+
+    def _is_destination(self, rule_of: RuleOf, pod: Pod) -> bool:
+        policy, rule = rule_of.policy, rule_of.rule
+        if rule.direction is Direction.INGRESS:
+            return semantics.selects(policy, pod)
+        ends = [Endpoint(pod=pod, address=address) for address in pod.addresses or (None,)]
+        peers = rule.match.peers
+        return not peers or any(
+            semantics.peer_matches(self._cluster, policy, one, end) for one in peers for end in ends
+        )
 
 
 def _agrees(decision: semantics.Decision, evidence: FlowWitness) -> bool:

@@ -2,6 +2,32 @@
 
 Egress was restricted and port 53 forgotten, the most common accident of egress policies: everything that connects by
 name fails.  A warning when UDP 53 is closed; an info when only TCP 53 is, which long answers need (RFC 7766).
+
+Bad:
+
+    apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: api, namespace: web}
+    spec:
+      podSelector: {matchLabels: {app: api}}
+      policyTypes: [Egress]
+      egress:
+      - to: [{podSelector: {matchLabels: {app: db}}}]
+        ports: [{port: 5432}]
+
+Good:
+
+    apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: api, namespace: web}
+    spec:
+      podSelector: {matchLabels: {app: api}}
+      policyTypes: [Egress]
+      egress:
+      - to: [{podSelector: {matchLabels: {app: db}}}]
+        ports: [{port: 5432}]
+      - to: [{namespaceSelector: {}, podSelector: {matchLabels: {k8s-app: kube-dns}}}]
+        ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
 """
 
 from __future__ import annotations

@@ -1,6 +1,27 @@
 """A rule opens isolated pods to addresses outside the cluster.
 
 An info: it is what an ingress controller needs and what a database never should have.
+
+Bad:
+
+    apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: db, namespace: web}
+    spec:
+      podSelector: {matchLabels: {app: db}}
+      ingress:
+      - ports: [{port: 5432}]
+
+Good:
+
+    apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: db, namespace: web}
+    spec:
+      podSelector: {matchLabels: {app: db}}
+      ingress:
+      - from: [{podSelector: {}}]
+        ports: [{port: 5432}]
 """
 
 from __future__ import annotations

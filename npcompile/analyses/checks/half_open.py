@@ -2,6 +2,47 @@
 
 Traffic needs both: the source's egress and the destination's ingress.  A warning when no flow of the rule (or of one of
 its ports) gets through, so that the rule is dead; an info when some do and some do not, which is common for wide rules.
+
+Bad:
+
+    apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: db, namespace: web}
+    spec:
+      podSelector: {matchLabels: {app: db}}
+      policyTypes: [Ingress]
+    ---
+    apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: api, namespace: web}
+    spec:
+      podSelector: {matchLabels: {app: api}}
+      policyTypes: [Egress]
+      egress:
+      - to: [{podSelector: {matchLabels: {app: db}}}]
+        ports: [{port: 5432}]
+
+Good:
+
+    apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: db, namespace: web}
+    spec:
+      podSelector: {matchLabels: {app: db}}
+      policyTypes: [Ingress]
+      ingress:
+      - from: [{podSelector: {matchLabels: {app: api}}}]
+        ports: [{port: 5432}]
+    ---
+    apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: api, namespace: web}
+    spec:
+      podSelector: {matchLabels: {app: api}}
+      policyTypes: [Egress]
+      egress:
+      - to: [{podSelector: {matchLabels: {app: db}}}]
+        ports: [{port: 5432}]
 """
 
 from __future__ import annotations

@@ -2,13 +2,35 @@
 
 Such rules allow nothing and deny nothing; the API server keeps them silently.  Either the direction was forgotten in
 `policyTypes`, and its pods are not isolated although the policy looks as if they were, or the rules are left over.
+
+Bad:
+
+    apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: db, namespace: web}
+    spec:
+      podSelector: {matchLabels: {app: db}}
+      policyTypes: [Ingress]
+      egress:
+      - to: [{podSelector: {}}]
+
+Good:
+
+    apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: db, namespace: web}
+    spec:
+      podSelector: {matchLabels: {app: db}}
+      policyTypes: [Ingress, Egress]
+      egress:
+      - to: [{podSelector: {}}]
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from npcompile.analyses.claims import Case, Claim, Undecided, Unsatisfiable
+from npcompile.analyses.claims import Case, Claim, Textual, Undecided
 from npcompile.diagnostics.model import Kind, RuleCode, Severity
 
 RULE = RuleCode(code="NPC403", slug="inactive-rules", severity=Severity.WARNING, kind=Kind.PROVED)
@@ -24,7 +46,7 @@ def check(case: Case) -> Iterator[Claim | Undecided]:
                 message=f"`{policy}` has {first.direction} rules, but `policyTypes` leaves {first.direction} out",
                 span=first.span,
                 label="has no effect",
-                evidence=Unsatisfiable(),
+                evidence=Textual(),
                 scope=case.scope,
                 help=f"add `{first.direction.value.capitalize()}` to `policyTypes`, or remove the rules",
             )

@@ -2,6 +2,25 @@
 
 An info, one a namespace: nothing reaches an isolated pod but through a rule that somebody wrote, the pod's own node
 apart, and here is every such rule that lets something in, each with a packet that shows it.
+
+Bad:
+
+    apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: db, namespace: web}
+    spec:
+      podSelector: {matchLabels: {app: db}}
+      ingress:
+      - from: [{podSelector: {matchLabels: {app: api}}}]
+
+Good:
+
+    apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: db, namespace: web}
+    spec:
+      podSelector: {matchLabels: {app: db}}
+      policyTypes: [Ingress]
 """
 
 from __future__ import annotations

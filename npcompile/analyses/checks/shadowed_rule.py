@@ -4,6 +4,27 @@ The rule can be removed, and no verdict changes.  Often it is left over from bef
 sometimes the wider rule is the mistake.  The rules that cover it are named, and none of them could be left out: either
 one rule does it alone, or several do together.  Of two rules that say the same, the first in the order of (namespace,
 policy name, rule) stays.  Whether the *policy* can be removed is another question, because a policy also isolates.
+
+Bad:
+
+    apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: db, namespace: web}
+    spec:
+      podSelector: {matchLabels: {app: db}}
+      ingress:
+      - from: [{podSelector: {}}]
+      - from: [{podSelector: {matchLabels: {app: api}}}]
+
+Good:
+
+    apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: db, namespace: web}
+    spec:
+      podSelector: {matchLabels: {app: db}}
+      ingress:
+      - from: [{podSelector: {matchLabels: {app: api}}}]
 """
 
 from __future__ import annotations

@@ -2,6 +2,30 @@
 
 `- namespaceSelector: …` followed by `- podSelector: …` is OR: every pod of those namespaces, and the pods of the
 policy's own namespace.  Without the second dash it is AND.  The difference is one character, and much traffic.
+
+Bad:
+
+    apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: db, namespace: web}
+    spec:
+      podSelector: {matchLabels: {app: db}}
+      ingress:
+      - from:
+        - namespaceSelector: {matchLabels: {team: data}}
+        - podSelector: {matchLabels: {app: backup}}
+
+Good:
+
+    apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: db, namespace: web}
+    spec:
+      podSelector: {matchLabels: {app: db}}
+      ingress:
+      - from:
+        - namespaceSelector: {matchLabels: {team: data}}
+          podSelector: {matchLabels: {app: backup}}
 """
 
 from __future__ import annotations

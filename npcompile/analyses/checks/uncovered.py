@@ -3,6 +3,24 @@
 What no policy selects for a direction is open for it, to everyone.  A warning in a namespace that has policies for that
 direction, because somebody meant to close it; an info elsewhere.  A policy with `podSelector: {}` and no rule closes a
 namespace for every pod that it will ever have.
+
+Bad:
+
+    apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: db, namespace: web}
+    spec:
+      podSelector: {matchLabels: {app: db}}
+      policyTypes: [Ingress, Egress]
+
+Good:
+
+    apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: default-deny, namespace: web}
+    spec:
+      podSelector: {}
+      policyTypes: [Ingress, Egress]
 """
 
 from __future__ import annotations

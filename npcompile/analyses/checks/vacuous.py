@@ -3,6 +3,34 @@
 An error when no pod could ever match, because the selector contradicts itself.  A warning when nothing in the inventory
 matches: a misspelt label, a pod that was renamed, or a workload that is not deployed yet.  Until something matches, the
 policy protects nothing, and a rule opens nothing.
+
+Bad:
+
+    apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: db, namespace: web}
+    spec:
+      podSelector: {matchLabels: {app: bd}}
+      policyTypes: [Ingress]
+    ---
+    apiVersion: v1
+    kind: Pod
+    metadata: {name: db, namespace: web, labels: {app: db}}
+    spec: {containers: [{name: main, image: db}]}
+
+Good:
+
+    apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: db, namespace: web}
+    spec:
+      podSelector: {matchLabels: {app: db}}
+      policyTypes: [Ingress]
+    ---
+    apiVersion: v1
+    kind: Pod
+    metadata: {name: db, namespace: web, labels: {app: db}}
+    spec: {containers: [{name: main, image: db}]}
 """
 
 from __future__ import annotations
