@@ -73,11 +73,12 @@ def map_program(program: Program, options: MapOptions, diagnostics: Iterable[Dia
     with _no_cycle_collection():
         relation = relate(program)
         sources, targets = (groups(relation, options.group_by, one) for one in chosen)
+        if options.exposure:
+            sources = _exposing(sources, targets, asked=options.dst is not None)
         edges = tuple(replay.confirm(edge) for edge in _edges(relation, sources, targets, exposure=options.exposure))
     closing = None
     if options.dst is not None:
-        outside = tuple(group for group in sources if group.external)
-        closing = Reach(relation, outside if options.exposure else sources, targets).closing()
+        closing = Reach(relation, sources, targets).closing()
         replay.deny(closing.denied)
     return Map(
         options=options,
@@ -111,6 +112,17 @@ def _edges(
         return
     yield from Reach(relation, [group for group in sources if group.external], targets).edges()
     yield from Reach(relation, sources, [group for group in targets if group.external]).edges()
+
+
+def _exposing(sources: tuple[Group, ...], targets: tuple[Group, ...], *, asked: bool) -> tuple[Group, ...]:
+    """The sources that matter to `--exposure`: of what reaches pods that were asked for, only the outside."""
+    outside = tuple(group for group in sources if group.external)
+    if any(group.external for group in targets):
+        return sources
+    if not outside:
+        message = "`--exposure` is about what is outside the cluster, and here neither end is"
+        raise InputError([diagnose(USAGE, None, message, help="leave out `--exposure`, `--from` or `--to`")])
+    return outside if asked else sources
 
 
 def _choose_both(program: Program, options: MapOptions) -> tuple[Chosen, Chosen]:

@@ -134,7 +134,7 @@ def _within(found: Map) -> str:
     """Which sources were looked at."""
     if found.options.src is not None:
         return f" from {found.options.src}"
-    return " from outside the cluster" if found.options.exposure else ""
+    return " from outside the cluster" if all(group.external for group in found.sources) else ""
 
 
 def _way(edge: Edge) -> Iterator[str]:

@@ -32,6 +32,7 @@ MAPS = {
     "between.txt": ("--from", "analytics", "--to", "production"),
     "exposure.txt": ("--exposure",),
     "exposure-to.txt": ("--exposure", "--to", "ingress-nginx"),
+    "exposure-out.txt": ("--exposure", "--to", "internet"),
 }
 
 
@@ -65,6 +66,7 @@ def test_the_same_input_gives_the_same_map() -> None:
         (("--from", "production/payment-api"), "did you mean `production/payments-api`"),
         (("--to", "production/svc/payments-api"), "policies judge the pods behind it"),
         (("--from", "nowhere/x", "--to", "nobody/y"), "`nobody/y` is not in the input"),
+        (("--exposure", "--from", "analytics", "--to", "production"), "here neither end is"),
         (("--group-by", "node"), "is not one of"),
         (("-o", "yaml"), "is not one of"),
     ],
