@@ -32,6 +32,9 @@ class Reason(Enum):
     EXPORTED = "an exported policy has a resourceVersion, which only its creation may not have"
     SEVERAL = "kubectl splits several documents and lists before the server sees them, and so does npcompile"
     NO_POLICY = "no policy, but another object, another tool's file, or nothing: skipped, and said so where it matters"
+    NULL_LABEL = (
+        "a label without a value: the server stores the empty value, and so it is judged; kubectl drops the key"
+    )
     VENDOR = "another vendor's NetworkPolicy: skipped with a warning that it is not judged"
     # Refused, although the server takes it.
     MAPPED = "an IPv4-mapped IPv6 block: network plugins read it differently, and the IPv4 one says what is meant"
@@ -85,6 +88,26 @@ DIVERGENCES = {
             "document: empty mapping",
         ),
         Reason.NO_POLICY,
+    ),
+    **dict.fromkeys(
+        (
+            "metadata.labels.app is `null`",
+            "metadata.labels.app is ``",
+            "spec.podSelector.matchLabels.app is `null`",
+            "spec.podSelector.matchLabels.app is ``",
+            "spec.ingress.0.from.0.namespaceSelector.matchLabels.app is `null`",
+            "spec.ingress.0.from.0.namespaceSelector.matchLabels.app is ``",
+            "metadata.labels with an unknown null key",
+            "spec.podSelector.matchLabels with an unknown null key",
+            "spec.ingress.0.from.0.podSelector.matchLabels with an unknown null key",
+            "label value: ",
+            "label value: null",
+            "label value: ~",
+            "peer: {podSelector: {matchLabels: {a: null}}}",
+            "metadata: labels: {a: null}",
+            "document: set",
+        ),
+        Reason.NULL_LABEL,
     ),
     **dict.fromkeys(
         ("apiVersion: projectcalico.org/v3", "apiVersion: crd.projectcalico.org/v1", "apiVersion: cilium.io/v2"),
@@ -155,6 +178,15 @@ def test_an_accepted_manifest_means_what_the_server_made_of_it() -> None:
 def test_lists_and_several_documents_mean_what_kubectl_made_of_them(name: str) -> None:
     answer = next(answer for answer in ANSWERS if answer["name"] == name)
     theirs = read("\n---\n".join(json.dumps(one) for one in answer["kubectl"]["objects"]))
+    assert theirs
+    assert read(answer["manifest"]) == theirs
+
+
+@pytest.mark.parametrize("name", [name for name, why in DIVERGENCES.items() if why is Reason.NULL_LABEL])
+def test_a_label_without_a_value_means_what_the_server_stored(name: str) -> None:
+    answer = next(answer for answer in ANSWERS if answer["name"] == name)
+    (stored,) = answer["server"]["objects"]
+    theirs = read(json.dumps(stored))
     assert theirs
     assert read(answer["manifest"]) == theirs
 

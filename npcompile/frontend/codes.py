@@ -56,3 +56,7 @@ it, and later versions of Kubernetes will."""
 
 ODD_OBJECT = RuleCode(code="NPC016", slug="odd-object", severity=Severity.WARNING)
 """A pod, a workload or the like that says too little to be judged in full.  The API server would refuse it."""
+
+NULL_LABEL = RuleCode(code="NPC017", slug="null-label", severity=Severity.WARNING)
+"""A label has a key and no value (`app:`).  The API server stores the empty value, and so it is judged; `kubectl apply`
+drops the key before the server sees it, and then a selector selects more."""

@@ -251,16 +251,15 @@ def string_map(
         seen[name] = key
         if not nulls and isinstance(value, Scalar) and problems.value(value) is None:
             report_null_label(problems, value, f"{path}.{name}")
-            continue
         text = string(problems, value, f"{path}.{name}")
         if text is not None:
             yield name, text[0], key, value
 
 
 def report_null_label(problems: Problems, node: Node, path: str) -> None:
-    """A label without a value, which is ambiguous."""
-    problems.add(node, f"`{path}` has no value: the API server takes it as empty, and `kubectl apply` drops it",
-                 help='write `""` for the empty value, or remove the key')  # fmt: skip
+    """A label without a value: empty for the API server, whatever else may become of it on its way there."""
+    problems.add(node, f"`{path}` has no value: taken as empty, as the API server does; `kubectl apply` drops the key",
+                 rule=codes.NULL_LABEL, help='write `""` for the empty value, or remove the key')  # fmt: skip
 
 
 def fields_of(problems: Problems, node: Node | None) -> dict[str, Node]:
@@ -290,6 +289,7 @@ def labels_of(problems: Problems, node: Node | None) -> dict[str, str]:
         text = value.value
         if text in NULLS and is_plain(value):
             report_null_label(problems, value, name)
+            text = ""
         elif "{{" in text:
             problems.template(value)
         labels[name] = text

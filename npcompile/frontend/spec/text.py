@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from npcompile.diagnostics.model import Diagnostic, RuleCode, diagnose
 from npcompile.source import LINE_BREAK, SourceFile, Span
 
-_SPACES = re.compile(r'("[^"]*")|#[^\r\n\x85\u2028\u2029]*|\s+')
+_SPACES = re.compile(r'("[^"]*")|(?:#[^\r\n\x85\u2028\u2029]*|\s)+')
 _BLANKS = " \t"
 
 

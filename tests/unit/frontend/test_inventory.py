@@ -91,7 +91,6 @@ def test_labels_are_as_they_are_written() -> None:
 @pytest.mark.parametrize(
     ("labels", "error"),
     [
-        ("{a: }", "3:47 NPC008 `a` has no value: the API server takes it as empty, and `kubectl apply` drops it"),
         ("{a: [x]}", "3:47 NPC008 label `a` must be a string, not a list"),
         ("{a: x, a: y}", "3:50 NPC007 duplicate key `a`"),
     ],
@@ -232,3 +231,8 @@ def test_nodes() -> None:
         "n1": ["10.9.0.1", "192.0.2.1", "fd09::1", "fd09::2", "10.9.0.7"],
         "n2": ["10.9.0.2", "fd09::9"],
     }
+
+
+@pytest.mark.parametrize("labels", ["{a: }", "{a: null}", "{a: ~}"])
+def test_a_label_without_a_value_is_empty(labels: str) -> None:
+    assert pod(labelled(labels)).labels == {"a": ""}

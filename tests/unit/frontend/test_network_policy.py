@@ -19,9 +19,6 @@ WRONG = [  # (spec, place and message, help)
      "4:41 NPC008 `spec.podSelector.matchLabels.app` must be a string, not the number `1`", 'quote it: `"1"`'),
     ("{podSelector: {matchLabels: {app: yes}}}",
      "4:41 NPC008 `spec.podSelector.matchLabels.app` must be a string, not the boolean `yes`", 'quote it: `"yes"`'),
-    ("{podSelector: {matchLabels: {app: }}}",
-     "4:41 NPC008 `spec.podSelector.matchLabels.app` has no value: the API server takes it as empty, and "
-     "`kubectl apply` drops it", 'write `""` for the empty value, or remove the key'),
     ("{podSelector: {matchLabels: {a b: x}}}",
      "4:36 NPC008 label key `a b` in `spec.podSelector.matchLabels`: it may hold letters, digits, `-`, `_` and `.`, "
      "and starts and ends with a letter or digit", ""),
@@ -186,3 +183,10 @@ def test_what_a_policy_means() -> None:
 def test_rules_of_a_direction_that_is_left_out_are_inactive() -> None:
     (policy,) = policies(with_spec("{podSelector: {}, policyTypes: [Ingress], egress: [{}]}"))
     assert (policy.rules, len(policy.inactive)) == ((), 1)
+
+
+def test_a_label_without_a_value_is_empty_and_a_warning() -> None:
+    text = with_spec("{podSelector: {matchLabels: {app: }}}")
+    assert [line.split(" ")[:2] for line in said(text)] == [["4:41", "NPC017"]]
+    (policy,) = policies(text)
+    assert selector_text(policy.subjects) == "app="
