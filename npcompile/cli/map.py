@@ -9,7 +9,7 @@ import click
 from npcompile.analyses.parties import GroupBy
 from npcompile.cli.output import show
 from npcompile.driver.map import MapOptions, run_map
-from npcompile.driver.map_text import RENDERERS, summary
+from npcompile.driver.map_text import RENDERERS, note, summary
 
 _GROUPS = {str(one): one for one in GroupBy}
 
@@ -43,5 +43,6 @@ def command(
     show((one for one in found.diagnostics if one.severity), "concise")
     for text in RENDERERS[output_format](found):
         click.echo(text, nl=False)
+    click.echo(note(found), err=True, nl=False)
     click.echo(f"{summary(found)}; {time.perf_counter() - started:.2f} s", err=True)
     return 0

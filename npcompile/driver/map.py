@@ -24,7 +24,7 @@ from npcompile.driver.inputs import read_sources
 from npcompile.frontend import load
 from npcompile.ir.cluster import Pod, Service
 from npcompile.ir.flow import Flow, Verdict
-from npcompile.ir.policy import Direction, Policy
+from npcompile.ir.policy import BlockPeer, Direction, Policy
 from npcompile.ir.printer import rule_text
 from npcompile.ir.program import Program
 from npcompile.relation.relation import Relation, relate
@@ -47,7 +47,8 @@ class Map:
     """Everything that is open, confirmed.
 
     `sources` and `targets` are the groups that it is about.  `closing` is what it leaves out, where a destination was
-    asked for; `diagnostics` are what the input gave cause to say.
+    asked for; `diagnostics` are what the input gave cause to say.  `unbound` counts pods without an address, where some
+    rule has an ipBlock that might match them once they have one.
     """
 
     options: MapOptions
@@ -58,6 +59,7 @@ class Map:
     diagnostics: tuple[Diagnostic, ...]
     pods: int
     policies: int
+    unbound: int
 
 
 def run_map(paths: Sequence[str], options: MapOptions) -> Map:
@@ -89,7 +91,15 @@ def map_program(program: Program, options: MapOptions, diagnostics: Iterable[Dia
         diagnostics=tuple(diagnostics),
         pods=len(program.cluster.pods),
         policies=len(program.policies),
+        unbound=_unbound(program),
     )
+
+
+def _unbound(program: Program) -> int:
+    peers = (peer for policy in program.policies for rule in policy.rules for peer in rule.match.peers)
+    if not any(isinstance(peer, BlockPeer) for peer in peers):
+        return 0
+    return sum(not pod.addresses for pod in program.cluster.pods)
 
 
 @contextmanager

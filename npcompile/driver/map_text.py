@@ -33,6 +33,14 @@ def summary(found: Map) -> str:
     return f"{_count(len(found.edges), 'row')}: {pods}, {policies}"
 
 
+def note(found: Map) -> str:
+    """What may change the map once all pods have addresses; empty where nothing can."""
+    if not found.unbound:
+        return ""
+    who = f"{_count(found.unbound, 'pod')} {'has' if found.unbound == 1 else 'have'} no address yet"
+    return f"note: {who}; rules with an ipBlock do not match them here, and may when they have one\n"
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}es" if noun[-1] == "s" else f"{number} {noun}s"
 
@@ -115,6 +123,7 @@ def _report(found: Map) -> Iterator[str]:
         if not edges:
             yield f"  nothing{within} reaches it\n"
     yield from _closing(found, to, within)
+    yield note(found)
 
 
 def _closing(found: Map, to: str, within: str) -> Iterator[str]:
@@ -176,6 +185,7 @@ def render_json(found: Map) -> Iterator[str]:
         "from": options.src,
         "to": options.dst,
         "exposure": options.exposure,
+        "unbound": found.unbound,
         "closing": None
         if found.closing is None
         else {"reaching_classes": found.closing.reaching, "other_classes": len(found.closing.denied)},

@@ -114,6 +114,17 @@ def test_the_replicas_of_a_workload_may_reach_each_other() -> None:
     assert "internet: nothing from outside the cluster reaches shop\n" in result.out
 
 
+def test_an_address_that_may_change_the_map_is_said_to_be_missing() -> None:
+    blocks = REPLICAS.replace(b"podSelector: {}}], ports", b"ipBlock: {cidr: 10.0.0.0/8}}], ports")
+    result = npcompile("map", "-", "--to", "shop", stdin=blocks)
+    assert "  from 10.0.0.0/8  tcp/80\n" in result.out
+    assert "from shop/web" not in result.out
+    assert result.out.endswith("note: 1 pod has no address yet; rules with an ipBlock do not match them here, and may "
+                               "when they have one\n")  # fmt: skip
+    assert npcompile("map", "-", "-o", "json", stdin=blocks).json["unbound"] == 1
+    assert "note" not in npcompile("map", "-", "--to", "shop", stdin=REPLICAS).out
+
+
 def test_a_map_that_does_not_replay_is_withheld() -> None:
     """A rule too few, and an edge too few: both are contradictions, and nothing is printed."""
     with mock.patch("npcompile.analyses.deciders.Deciders.of", return_value=((), ())):
