@@ -94,8 +94,7 @@ class InventoryJudge:
             match requirement:
                 case Denied(region=region):
                     effort = Effort(self._pieces)
-                    boxes = self._boxes(region, effort)
-                    return self._least([piece for box in boxes for piece in self._passing(box, effort)])
+                    return self._least_passing(self._boxes(region, effort), effort)
                 case Allowed(region=region):
                     effort = Effort(self._pieces)
                     boxes = self._boxes(region, effort)
@@ -156,19 +155,25 @@ class InventoryJudge:
 
     # What policies say
 
-    def _passing(self, box: Box, effort: Effort) -> Iterator[Box]:
-        """The flows of a box that both ends allow."""
-        targets = self._among(Direction.INGRESS, box.peers)
-        for sources, rows in self._among(Direction.EGRESS, box.subjects):
-            for peers, ports in rows:
-                if not peers & box.peers or not ports & box.ports:
-                    continue
-                for some, back in targets:
-                    effort.spend(1 + len(back))
-                    for row in back:
-                        piece = Box(sources & row.peers, some & peers, ports & box.ports & row.ports)
-                        if not piece.empty:
-                            yield piece
+    def _least_passing(self, boxes: Sequence[Box], effort: Effort) -> Example | None:
+        """The least flow of some boxes that both ends allow; found without looking at what later sources may send."""
+        left = 0
+        for box in boxes:
+            left |= box.subjects
+        receiving = [(box, self._among(Direction.INGRESS, box.peers)) for box in boxes]
+        passing: dict[int, list[Box]] = {}  # of each group of sources
+        for src in self._places if left else ():
+            if not left >> src.number & 1:
+                continue
+            group = self._senders[src.number]
+            if group.members not in passing:
+                passing[group.members] = [
+                    piece for box, targets in receiving for piece in _passing(box, group, targets, effort)
+                ]
+            pieces = [piece for piece in passing[group.members] if piece.subjects >> src.number & 1]
+            if pieces and (flow := self._least_from(src, pieces)):
+                return Example(flow=flow)
+        return None
 
     def _stopped(self, box: Box, effort: Effort) -> Iterator[Box]:
         """The flows of a box that one end denies."""
@@ -187,6 +192,11 @@ class InventoryJudge:
     @cached_property
     def _groups(self) -> dict[Direction, list[_Group]]:
         return {direction: list(self._grouped(direction)) for direction in Direction}
+
+    @cached_property
+    def _senders(self) -> dict[int, _Group]:
+        """The group of every source, by the number of its identity."""
+        return {number: group for group in self._groups[Direction.EGRESS] for number in members(group.members)}
 
     def _grouped(self, direction: Direction) -> Iterator[_Group]:
         """All ends by what a direction's rules allow them; those that no policy judges come first."""
@@ -208,8 +218,7 @@ class InventoryJudge:
             if not sources >> src.number & 1:
                 continue
             own = [box for box in boxes if box.subjects >> src.number & 1]
-            flow = self._least_from(src, own)
-            if flow is not None:
+            if flow := self._least_from(src, own):
                 return Example(flow=flow)
         return None
 
@@ -256,6 +265,20 @@ class InventoryJudge:
             src, dst = dst, src
         protocol, port = relation.space.first(relation.space.bits(EVERY_PORT))
         return Example(flow=Flow(src=src, dst=dst, protocol=protocol, port=port))
+
+
+def _passing(box: Box, group: _Group, targets: Sequence[_Group], effort: Effort) -> Iterator[Box]:
+    """The flows of a box from a group of sources to `targets`, which are its destinations, that both ends allow."""
+    sources = box.subjects & group.members
+    for peers, ports in group.rows if sources else ():
+        if not peers & box.peers or not ports & box.ports:
+            continue
+        effort.spend(len(targets))
+        for some, back in targets:
+            for row in back:
+                piece = Box(sources & row.peers, some & peers, ports & box.ports & row.ports)
+                if not piece.empty:
+                    yield piece
 
 
 def _meet(one: Box, other: Box) -> Box:
