@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from npcompile.analyses.checks import (
+    ambiguous_port_name,
+    block_covers_pods,
     dns_blocked,
+    empty_block,
     exposed,
     half_open,
+    host_network_peer,
+    host_network_subject,
     inactive_rules,
     reachable,
+    service_address,
+    service_port,
     shadowed_rule,
     split_peer,
+    spoofable_namespace,
     uncovered,
+    undeclared_port,
+    unknown_namespace,
+    unknown_port_name,
     vacuous,
 )
 from npcompile.analyses.claims import Check
@@ -25,4 +36,15 @@ CHECKS: tuple[Check, ...] = (
     dns_blocked,
     inactive_rules,
     split_peer,
+    unknown_port_name,
+    ambiguous_port_name,
+    undeclared_port,
+    service_port,
+    empty_block,
+    spoofable_namespace,
+    unknown_namespace,
+    host_network_subject,
+    host_network_peer,
+    service_address,
+    block_covers_pods,
 )

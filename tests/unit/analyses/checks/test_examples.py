@@ -18,7 +18,7 @@ ENDING = re.compile(
     r"\n\nBad(?: \(`(?P<options>[^`]*)`\))?:\n\n(?P<bad>(?:    .*\n|\n)+?)\nGood:\n\n(?P<good>(?:    .*\n|\n)+)\Z"
 )
 # Findings about which no packet can tell: there is nothing that matches, or only the text is at fault.
-WITHOUT_WITNESS = frozenset({"NPC110", "NPC403"})
+WITHOUT_WITNESS = frozenset({"NPC110", "NPC403", *(f"NPC{number}" for number in range(410, 421))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

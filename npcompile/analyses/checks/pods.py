@@ -1,0 +1,79 @@
+"""Which pods of an inventory a policy and its rules speak of: what the checks that look at pods share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import assert_never
+
+from npcompile import semantics
+from npcompile.ir.cluster import Cluster, Pod
+from npcompile.ir.labels import EVERYTHING, Selector
+from npcompile.ir.policy import BlockPeer, Direction, Peer, PodPeer, Policy, Rule
+from npcompile.netset.cidrs import Address, block_except, point
+
+
+class Pods:
+    """The pods of a cluster.  Selectors are asked once for all pods of a namespace that carry the same labels."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._alike: dict[str, dict[frozenset[tuple[str, str]], list[Pod]]] = {}
+        for pod in cluster.pods:
+            labels = frozenset(pod.labels.items())
+            self._alike.setdefault(pod.namespace, {}).setdefault(labels, []).append(pod)
+        self._found: dict[tuple[str | None, Selector, Selector], tuple[Pod, ...]] = {}
+
+    def subjects(self, policy: Policy) -> tuple[Pod, ...]:
+        """The pods that a policy selects."""
+        return _on_pod_network(self.labelled(policy, PodPeer(namespaces=None, pods=policy.subjects)))
+
+    def destinations(self, policy: Policy, rule: Rule) -> tuple[Pod, ...]:
+        """The pods that flows of a rule may go to: its subjects or, for egress, whom its peers match."""
+        if rule.direction is Direction.INGRESS:
+            return self.subjects(policy)
+        if not rule.match.peers:
+            return _on_pod_network(self._cluster.pods)
+        found = {pod.key: pod for peer in rule.match.peers for pod in self.matched(policy, peer)}
+        return tuple(found[key] for key in sorted(found))
+
+    def matched(self, policy: Policy, peer: Peer) -> tuple[Pod, ...]:
+        """The pods that a peer matches."""
+        match peer:
+            case PodPeer():
+                return _on_pod_network(self.labelled(policy, peer))
+            case BlockPeer():
+                return tuple(pod for pod, _ in self.within(peer))
+            case _:
+                assert_never(peer)
+
+    def within(self, peer: BlockPeer) -> Iterator[tuple[Pod, Address]]:
+        """The pods that have an address in an ipBlock, each with the first such address."""
+        addresses = block_except(peer.cidr, peer.excepts)
+        for pod in _on_pod_network(self._cluster.pods):
+            for address in pod.addresses:
+                if point(address) in addresses:
+                    yield pod, address
+                    break
+
+    def labelled(self, policy: Policy, peer: PodPeer) -> tuple[Pod, ...]:
+        """The pods whose labels a peer asks for, those on their node's network, which it never matches, included."""
+        own = policy.namespace if peer.namespaces is None else None
+        key = (own, peer.namespaces or EVERYTHING, peer.pods)
+        if key not in self._found:
+            names = sorted(self._alike) if own is None else [own]
+            self._found[key] = tuple(
+                pod
+                for name in names
+                if semantics.matches(key[1], self._cluster.namespaces[name].labels)
+                for pod in self._in_namespace(name, peer.pods)
+            )
+        return self._found[key]
+
+    def _in_namespace(self, name: str, selector: Selector) -> list[Pod]:
+        groups = self._alike.get(name, {}).values()
+        found = [pod for group in groups if semantics.matches(selector, group[0].labels) for pod in group]
+        return sorted(found, key=lambda pod: pod.key)
+
+
+def _on_pod_network(pods: tuple[Pod, ...]) -> tuple[Pod, ...]:
+    return tuple(pod for pod in pods if not pod.host_network)
