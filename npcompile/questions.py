@@ -136,6 +136,23 @@ class SplitPeer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Redundant:
+    """Without `policy`, which has subjects, every side of every flow is judged as with it: A_D(P) is A_D(P without p).
+
+    For each subject and direction either other policies isolate it, and their rules match all that the policy's do; or
+    no other policy isolates it, and the policy's rules match everything.  Of policies that make each other superfluous
+    one is never reported: removing any of the reported ones, or all, changes nothing.
+
+    `cover` are the policies that do its work: irredundant, one where one suffices, none where it only ever allows
+    everything.  `examples` are one flow of each of its directions, and one of each of its rules that match any.
+    """
+
+    policy: Policy
+    cover: tuple[Policy, ...]
+    examples: tuple[Example, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NotDecided:
     """A question about `policy` (and `rule`) that ran out of effort."""
 
@@ -151,6 +168,10 @@ class Engine(Protocol):
 
     def shadowed(self) -> Iterator[Shadowed | NotDecided]:
         """Rules that other rules make superfluous."""
+        ...
+
+    def redundant(self) -> Iterator[Redundant | NotDecided]:
+        """Policies that can be removed."""
         ...
 
     def vacuous(self) -> Iterator[Vacuous | NotDecided]:

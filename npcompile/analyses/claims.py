@@ -15,7 +15,7 @@ from npcompile.ir.cluster import Namespace
 from npcompile.ir.flow import Endpoint, Flow
 from npcompile.ir.policy import NamedPort, Peer, Policy, Rule
 from npcompile.ir.program import Program
-from npcompile.questions import Engine, NotDecided, RuleOf, WayIn
+from npcompile.questions import Engine, Example, NotDecided, RuleOf, WayIn
 from npcompile.source import Span
 
 
@@ -33,6 +33,16 @@ class FlowWitness:
     invented: tuple[Namespace, ...] = ()
     matched_by: RuleOf | None = None
     even_without: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unchanged:
+    """Flows of which each has a subject of `policy` at one end, and of which both sides are claimed to stay as they are
+    without that policy.  The first is the one to show.
+    """
+
+    policy: Policy
+    examples: tuple[Example, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +83,7 @@ class PortUndeclared:
     port: NamedPort
 
 
-Evidence = FlowWitness | NothingSelected | Unsatisfiable | Textual | Matching | PortUndeclared
+Evidence = FlowWitness | Unchanged | NothingSelected | Unsatisfiable | Textual | Matching | PortUndeclared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ is an internal error, because then one of two descriptions of the meaning is wro
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import assert_never
@@ -18,11 +19,12 @@ from npcompile.analyses.claims import (
     NothingSelected,
     PortUndeclared,
     Textual,
+    Unchanged,
     Unsatisfiable,
 )
 from npcompile.diagnostics.errors import InternalError
 from npcompile.diagnostics.model import Diagnostic, WitnessText
-from npcompile.ir.cluster import Cluster, Pod
+from npcompile.ir.cluster import Cluster, Namespace, Pod
 from npcompile.ir.flow import Endpoint, Flow
 from npcompile.ir.policy import BlockPeer, Direction, NamedPort, Policy, Rule
 from npcompile.ir.printer import endpoint_text
@@ -43,6 +45,8 @@ class Replayer:
         match claim.evidence:
             case FlowWitness() as evidence:
                 witness = self._flow(claim, evidence)
+            case Unchanged() as unchanged:
+                witness = self._unchanged(claim, unchanged)
             case NothingSelected(policy=policy, rule=rule):
                 self._nothing(claim, policy, rule)
             case Unsatisfiable() | Textual():
@@ -69,10 +73,7 @@ class Replayer:
 
     def _flow(self, claim: Claim, evidence: FlowWitness) -> WitnessText:
         flow = evidence.flow
-        cluster = self._cluster
-        if evidence.invented:
-            known = {**cluster.namespaces, **{one.name: one for one in evidence.invented}}
-            cluster = replace(cluster, namespaces=known)
+        cluster = self._cluster_with(evidence.invented)
         policies = self._policies.judging(flow)
         decision = semantics.decide(policies, cluster, flow)
         if not _agrees(decision, evidence):
@@ -80,6 +81,31 @@ class Replayer:
         if evidence.matched_by is not None:
             _confirm_rule(claim, policies, cluster, evidence, evidence.matched_by)
         return witness_text(flow, decision)
+
+    def _unchanged(self, claim: Claim, evidence: Unchanged) -> WitnessText:
+        """Each side of each flow, of which an end is the policy's subject, is judged alike with it and without."""
+        shown = None
+        for example in evidence.examples:
+            flow, cluster = example.flow, self._cluster_with(example.invented)
+            policies = self._policies.judging(flow)
+            decision = semantics.decide(policies, cluster, flow)
+            rest = [policy for policy in policies if policy.key != evidence.policy.key]
+            without = semantics.decide(rest, cluster, flow)
+            ends = (flow.src.pod, flow.dst.pod)
+            if not any(pod is not None and semantics.selects(evidence.policy, pod) for pod in ends):
+                raise _contradiction(claim)
+            if _sides(decision) != _sides(without):
+                raise _contradiction(claim)
+            shown = shown or witness_text(flow, decision)
+        if shown is None:
+            raise _contradiction(claim)
+        return shown
+
+    def _cluster_with(self, invented: Sequence[Namespace]) -> Cluster:
+        if not invented:
+            return self._cluster
+        known = {**self._cluster.namespaces, **{one.name: one for one in invented}}
+        return replace(self._cluster, namespaces=known)
 
     def _nothing(self, claim: Claim, policy: Policy, rule: Rule | None) -> None:
         """No pod is a subject or, with a rule, a peer; one that has `ports`, too, may lack only those."""
@@ -124,6 +150,10 @@ class Replayer:
         return not peers or any(
             semantics.peer_matches(self._cluster, policy, one, end) for one in peers for end in ends
         )
+
+
+def _sides(decision: semantics.Decision) -> tuple[bool, bool]:
+    return decision.egress.allowed, decision.ingress.allowed
 
 
 def _agrees(decision: semantics.Decision, evidence: FlowWitness) -> bool:

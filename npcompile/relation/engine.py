@@ -9,6 +9,7 @@ from npcompile.questions import (
     DnsBlocked,
     HalfOpen,
     NotDecided,
+    Redundant,
     Shadowed,
     SplitPeer,
     Uncovered,
@@ -19,6 +20,7 @@ from npcompile.relation import inventory
 from npcompile.relation.answers import (
     dns_blocked,
     half_open,
+    redundant,
     shadowed,
     split_peers,
     uncovered,
@@ -32,7 +34,7 @@ PIECES = 200_000
 class RelationEngine:
     """Implements `questions.Engine`.
 
-    Every answer is exact; `pieces` bounds the work on each rule for the one question that could need too much.
+    Every answer is exact; `pieces` bounds the work on each rule or policy for the questions that could need too much.
     """
 
     def __init__(self, program: Program, *, pieces: int = PIECES) -> None:
@@ -42,6 +44,10 @@ class RelationEngine:
     def shadowed(self) -> Iterator[Shadowed | NotDecided]:
         """Rules that other rules make superfluous."""
         return shadowed.shadowed(self._inventory, self._pieces)
+
+    def redundant(self) -> Iterator[Redundant | NotDecided]:
+        """Policies that can be removed."""
+        return redundant.redundant(self._inventory, self._pieces)
 
     def vacuous(self) -> Iterator[Vacuous | NotDecided]:
         """Policies and rules that match nothing."""

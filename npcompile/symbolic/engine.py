@@ -19,6 +19,7 @@ from npcompile.questions import (
     DnsBlocked,
     HalfOpen,
     NotDecided,
+    Redundant,
     RuleOf,
     Shadowed,
     SplitPeer,
@@ -26,7 +27,7 @@ from npcompile.questions import (
     Vacuous,
     WayIn,
 )
-from npcompile.symbolic import boxes, properties, shadowing
+from npcompile.symbolic import boxes, properties, redundancy, shadowing
 from npcompile.symbolic.decode import Candidates
 from npcompile.symbolic.session import Session
 from npcompile.symbolic.solve import OutOfEffortError
@@ -50,6 +51,10 @@ class SymbolicEngine:
     def shadowed(self) -> Iterator[Shadowed | NotDecided]:
         """Rules that other rules make superfluous, whatever is in the cluster."""
         return shadowing.shadowed(self._session, "shadowed")
+
+    def redundant(self) -> Iterator[Redundant | NotDecided]:
+        """Policies that can be removed, whatever is in the cluster."""
+        return redundancy.redundant(self._session, "redundant")
 
     def vacuous(self) -> Iterator[Vacuous | NotDecided]:
         """Policies that can have no subject, and rules that can match nothing."""

@@ -24,6 +24,34 @@ def outside_of(encoding: Encoding, of: RuleOf) -> z3.BoolRef:
     return z3.Not(encoding.explicit(of))
 
 
+def isolation_lost(
+    encoding: Encoding,
+    direction: Direction,
+    policy: Policy,
+    *,
+    others: Iterable[Policy],
+    every: Iterable[Policy],
+    rules: Iterable[RuleOf],
+) -> z3.BoolRef:
+    """Unsatisfiable iff `others` isolate every subject of a policy that any of `every` isolates, and the policy's
+    `rules` match everything of every other subject.
+    """
+    shared = encoding.isolated(direction, every)
+    return encoding.every(
+        (
+            encoding.selects(policy, encoding.subject(direction)),
+            z3.Not(encoding.isolated(direction, others)),
+            z3.Or(shared, z3.Not(encoding.some(map(encoding.explicit, rules)))),
+        )
+    )
+
+
+def rule_lost(encoding: Encoding, of: RuleOf, every: Iterable[Policy], rules: Iterable[RuleOf]) -> z3.BoolRef:
+    """Unsatisfiable iff `rules` match all that a rule matches for subjects that any of `every` isolates."""
+    outside = (outside_of(encoding, rule) for rule in rules)
+    return encoding.every((encoding.explicit(of), encoding.isolated(of.rule.direction, every), *outside))
+
+
 def between_pods(encoding: Encoding, of: RuleOf, port: PortItem | None) -> z3.BoolRef:
     """Unsatisfiable iff a rule matches no flow between two pods that uses a port item (None: any of the rule's)."""
     direction = of.rule.direction

@@ -12,6 +12,7 @@ from npcompile.netset.ports import point
 from npcompile.relation.engine import RelationEngine
 from npcompile.relation.relation import relate
 from npcompile.semantics import decide
+from tests.properties.redundancy_oracle import RedundancyOracle
 from tests.properties.relation_cases import dense_programs, layered_programs
 from tests.properties.relation_oracle import Oracle
 from tests.strategies import programs, programs_with_flow
@@ -65,6 +66,12 @@ def test_a_finer_relation_says_the_same(program: Program, beside: list[Program])
 @given(st.one_of(layered_programs(), layered_programs(), dense_programs()))
 def test_shadowed_by_definition(program: Program) -> None:
     Oracle(program).check_shadowed(list(RelationEngine(program).shadowed()))
+
+
+@settings(CALM, max_examples=100)
+@given(st.one_of(layered_programs(), layered_programs(), dense_programs()))
+def test_redundant_by_definition(program: Program) -> None:
+    RedundancyOracle(Oracle(program)).check(list(RelationEngine(program).redundant()))
 
 
 @settings(CALM, max_examples=100)

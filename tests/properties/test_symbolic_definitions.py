@@ -255,11 +255,15 @@ class Meaning:
         subject, _ = self.universe.subject_and_peer(direction, pair)
         found = 0
         if not self.isolated(direction, subject):
-            return self._every[self.universe.places[pair[1]].pod is not None]
+            return self.everything(pair)
         for of in self.universe.rules:
             if of.rule.direction is direction:
                 found |= self.matched(of, pair)
         return found
+
+    def everything(self, pair: tuple[int, int]) -> int:
+        """All points of a pair of ends."""
+        return self._every[self.universe.places[pair[1]].pod is not None]
 
     def isolated(self, direction: Direction, place: int) -> bool:
         policies = self.universe.program.policies
@@ -296,6 +300,43 @@ def expected_shadowed(meaning: Meaning) -> dict[object, list[object]]:
         found[of.order] = [one.order for one in cover]
         kept = [one for one in kept if one is not of]
     return found
+
+
+def expected_redundant(meaning: Meaning) -> list[tuple[str, str]]:
+    """The policies that are superfluous, in the fixed order of removal."""
+    universe = meaning.universe
+    policies = [policy for policy in universe.program.policies if meaning.selected[policy.key]]
+    flows = {of.order: [meaning.matched(of, pair) for pair in meaning.pairs] for of in universe.rules}
+
+    def allowed(among: list[Policy], direction: Direction, n: int) -> int:
+        keys = {policy.key for policy in among}
+        rules = (of for of in universe.rules if of.policy.key in keys and of.rule.direction is direction)
+        return _union(flows[of.order][n] for of in rules)
+
+    def superfluous(policy: Policy, left: list[Policy]) -> bool:
+        for direction in policy.directions:
+            every = [p for p in policies if direction in p.directions and p is not policy]
+            others = [p for p in every if p in left]
+            for n, pair in enumerate(meaning.pairs):
+                subject, _ = universe.subject_and_peer(direction, pair)
+                if subject not in meaning.selected[policy.key]:
+                    continue
+                own = allowed([policy], direction, n)
+                if not any(subject in meaning.selected[p.key] for p in every):
+                    if own != meaning.everything(pair):
+                        return False
+                elif own & ~allowed(others, direction, n) or not any(
+                    subject in meaning.selected[p.key] for p in others
+                ):
+                    return False
+        return True
+
+    left, found = list(policies), []
+    for policy in reversed(policies):
+        if superfluous(policy, left):
+            left.remove(policy)
+            found.append(policy.key)
+    return sorted(found)
 
 
 def expected_dead(meaning: Meaning) -> set[tuple[object, PortItem | None]]:
@@ -398,6 +439,8 @@ def test_answers_are_the_definitions(program: Program) -> None:
 
     shadowed = {one.subject.order: [c.order for c in one.cover] for one in engine.shadowed()}
     assert shadowed == expected_shadowed(meaning)
+
+    assert [one.policy.key for one in engine.redundant()] == expected_redundant(meaning)
 
     dead = expected_dead(meaning)
     reported = set()

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from npcompile.analyses.claims import Case, Claim, FlowWitness, NothingSelected
+from npcompile.analyses.claims import Case, Claim, FlowWitness, NothingSelected, Unchanged
 from npcompile.diagnostics.errors import InternalError
 from npcompile.diagnostics.model import Kind, RuleCode, Scope, Severity
 from npcompile.driver import check
@@ -18,7 +18,7 @@ from npcompile.frontend import load
 from npcompile.ir.flow import Endpoint, Flow
 from npcompile.ir.program import Program
 from npcompile.netset.ports import Protocol
-from npcompile.questions import RuleOf
+from npcompile.questions import Example, RuleOf
 from tests.commands import ROOT, npcompile
 
 RULE = RuleCode(code="NPC199", slug="a-lie", severity=Severity.WARNING, kind=Kind.PROVED)
@@ -39,7 +39,7 @@ def flow(program: Program, src: str, dst: str, port: int) -> Flow:
     return Flow(src=ends[0], dst=ends[1], protocol=Protocol.TCP, port=port)
 
 
-def claim(evidence: FlowWitness | NothingSelected) -> Claim:
+def claim(evidence: FlowWitness | NothingSelected | Unchanged) -> Claim:
     return Claim(rule=RULE, message="so it is", span=None, evidence=evidence, scope=Scope.INVENTORY)
 
 
@@ -118,3 +118,16 @@ def test_an_unexpected_error_is_neither_clean_nor_a_finding(monkeypatch: pytest.
     result = npcompile("check", "examples/payments")
     assert (result.code, result.out) == (3, "")
     assert "internal error: ZeroDivisionError" in result.err
+
+
+def test_a_policy_that_changes_something_is_not_redundant(program: Program) -> None:
+    allowed = flow(program, "ingress-nginx/nginx-ingress-0", "production/payments-api-0", 8080)
+    policy = next(policy for policy in program.policies if str(policy) == "production/payments-api")
+    elsewhere = next(policy for policy in program.policies if str(policy) == "production/postgres")
+    for lie in (
+        Unchanged(policy=policy, examples=(Example(flow=allowed),)),
+        Unchanged(policy=elsewhere, examples=(Example(flow=allowed),)),
+        Unchanged(policy=policy, examples=()),
+    ):
+        with pytest.raises(InternalError):
+            Replayer(program).confirm(claim(lie))

@@ -15,6 +15,7 @@ from npcompile.questions import (
     Example,
     HalfOpen,
     NotDecided,
+    Redundant,
     RuleOf,
     Shadowed,
     SplitPeer,
@@ -25,13 +26,14 @@ from npcompile.questions import (
 from npcompile.semantics import Decision, Reason, Side, decide, peer_matches, port_matches, rule_matches, selects
 from npcompile.symbolic.engine import SymbolicEngine
 
-Answer = Shadowed | Vacuous | HalfOpen | Uncovered | WayIn | DnsBlocked | SplitPeer | NotDecided
+Answer = Shadowed | Redundant | Vacuous | HalfOpen | Uncovered | WayIn | DnsBlocked | SplitPeer | NotDecided
 
 
 def answers(engine: SymbolicEngine) -> Iterator[Answer]:
     """The answers to all questions."""
     yield from engine.vacuous()
     yield from engine.shadowed()
+    yield from engine.redundant()
     yield from engine.half_open()
     yield from engine.uncovered()
     yield from engine.ways_in()
@@ -75,6 +77,13 @@ def check(program: Program, answer: Answer) -> None:
             assert any(matched(program, one, example) for one in cover)
             assert cover
             assert of not in cover
+        case Redundant(policy=policy, examples=examples):
+            rest = tuple(one for one in program.policies if one is not policy)
+            assert examples
+            for example in examples:
+                judged, without = replayed(program, example), replayed(replace(program, policies=rest), example)
+                assert judged.egress.allowed == without.egress.allowed
+                assert judged.ingress.allowed == without.ingress.allowed
         case HalfOpen(opener=of, port=port, blocker=blocker, fully=fully, example=example):
             decision = replayed(program, example)
             near, far = sides(decision, of.rule.direction)

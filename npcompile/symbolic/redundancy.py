@@ -1,0 +1,118 @@
+"""Which policies can be removed, whatever is in the cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from npcompile.ir.policy import Direction, Policy
+from npcompile.questions import Example, NotDecided, Redundant, RuleOf
+from npcompile.symbolic import boxes, properties
+from npcompile.symbolic.decode import Candidates
+from npcompile.symbolic.session import Session
+from npcompile.symbolic.solve import OutOfEffortError
+
+
+def redundant(session: Session, question: str) -> Iterator[Redundant | NotDecided]:
+    """By namespace, going from the last policy to the first, those without which nothing changes."""
+    ordered = sorted(session.program.policies, key=lambda policy: policy.key)
+    for _, group in groupby(ordered, key=lambda policy: policy.namespace):
+        policies = list(group)
+        left = list(policies)
+        found: list[Redundant | NotDecided] = []
+        for policy in reversed(policies):
+            try:
+                answer = _judge(session, policy, policies, left)
+            except OutOfEffortError:
+                found.append(NotDecided(question=question, policy=policy))
+                continue
+            if answer is not None:
+                found.append(answer)
+                left.remove(policy)
+        yield from reversed(found)
+
+
+def _judge(session: Session, policy: Policy, policies: Sequence[Policy], left: Sequence[Policy]) -> Redundant | None:
+    if boxes.void(session.boxes.subjects(policy)):
+        return None
+    every = [one for one in policies if one is not policy and _meet(session, one, policy)]
+    judge = _Judge(session=session, policy=policy, every=every)
+    cover = judge.cover([one for one in every if any(one is other for other in left)])
+    if cover is None:
+        return None
+    return Redundant(policy=policy, cover=tuple(cover), examples=tuple(_examples(session, policy)))
+
+
+def _meet(session: Session, one: Policy, other: Policy) -> bool:
+    return boxes.labels_meet(session.boxes.subjects(one), session.boxes.subjects(other))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Judge:
+    """A policy, and all others that may have subjects in common with it."""
+
+    session: Session
+    policy: Policy
+    every: Sequence[Policy]
+
+    def cover(self, others: Sequence[Policy]) -> Sequence[Policy] | None:
+        """Which of `others` do all that the policy does, if they do: the first that does alone, or those that are left
+        when each in turn is dropped if the rest suffice.
+        """
+        if not self._suffice(others):
+            return None
+        if self._suffice([]):
+            return []
+        for other in others:
+            if self._suffice([other]):
+                return [other]
+        kept = list(others)
+        for other in others:
+            rest = [one for one in kept if one is not other]
+            if self._suffice(rest):
+                kept = rest
+        return kept
+
+    def _suffice(self, others: Sequence[Policy]) -> bool:
+        directions = [direction for direction in Direction if direction in self.policy.directions]
+        return all(self._isolate(direction, others) for direction in directions) and all(
+            self._allow(of, others) for of in self._rules(self.policy)
+        )
+
+    def _isolate(self, direction: Direction, others: Sequence[Policy]) -> bool:
+        """Whether the others isolate every subject but those of no other policy to whom everything is allowed."""
+        if any(direction in one.directions and not one.subjects.requirements for one in others):
+            return True
+        own = [of for of in self._rules(self.policy) if of.rule.direction is direction]
+        lost = properties.isolation_lost(
+            self.session.encoding, direction, self.policy, others=others, every=self.every, rules=own
+        )
+        return not self.session.satisfiable(lost)
+
+    def _allow(self, of: RuleOf, others: Sequence[Policy]) -> bool:
+        """Whether the others match all that a rule does, for the subjects of other policies."""
+        session, direction = self.session, of.rule.direction
+        box = session.boxes.rule(of)
+        rules = [
+            other
+            for one in others
+            for other in self._rules(one)
+            if other.rule.direction is direction and boxes.meet(box, session.boxes.rule(other))
+        ]
+        return not session.satisfiable(properties.rule_lost(session.encoding, of, self.every, rules))
+
+    def _rules(self, policy: Policy) -> list[RuleOf]:
+        return [RuleOf(policy=policy, rule=rule) for rule in policy.rules]
+
+
+def _examples(session: Session, policy: Policy) -> Iterator[Example]:
+    for direction in (one for one in Direction if one in policy.directions):
+        subject, peer = session.encoding.subject(direction), session.encoding.peer(direction)
+        query = session.query(session.encoding.selects(policy, subject), session.decoder.outside(peer))
+        if query.satisfiable():
+            yield session.decoder.example(query, direction, Candidates(subjects=session.subjects(policy)))
+        for of in (RuleOf(policy=policy, rule=rule) for rule in policy.rules_of(direction)):
+            query = session.query(session.encoding.explicit(of))
+            if query.satisfiable():
+                yield session.example(query, of)
