@@ -46,6 +46,9 @@ class Known:
                 return self._did_you_mean(unknown)
             if pods := self._hosts(party):
                 return f"`{pods[0]}` is on its node's network, where no policy protects it: it is `node`"
+            deserted = (name for name in _names(party) if all(pod.namespace != name for pod in self._cluster.pods))
+            if name := next(deserted, None):
+                return f"the input has no pod in namespace `{name}`"
         return ""
 
     def unknown_namespaces(self, assertion: Assertion) -> Iterator[Remark]:
@@ -76,16 +79,21 @@ class Known:
 
     def _unknown(self, party: Party) -> Iterator[str]:
         """Names of namespaces that the input does not have."""
-        for mention in mentions(party.ends):
-            if isinstance(mention, PodPeer) and mention.namespaces is not None:
-                for one in mention.namespaces.requirements:
-                    if one.key == NAMESPACE_NAME and one.operator is Operator.IN:
-                        yield from (name for name in one.values if name not in self._cluster.namespaces)
+        return (name for name in _names(party) if name not in self._cluster.namespaces)
 
     def _did_you_mean(self, name: str) -> str:
         close = difflib.get_close_matches(name, sorted(self._cluster.namespaces), n=1)
         hint = f"; did you mean `{close[0]}`?" if close else ""
         return f"the input has no namespace `{name}`{hint}"
+
+
+def _names(party: Party) -> Iterator[str]:
+    """The namespaces that an endpoint names."""
+    for mention in mentions(party.ends):
+        if isinstance(mention, PodPeer) and mention.namespaces is not None:
+            for one in mention.namespaces.requirements:
+                if one.key == NAMESPACE_NAME and one.operator is Operator.IN:
+                    yield from one.values
 
 
 def _has_word(ends: Ends) -> bool:

@@ -25,7 +25,7 @@ from npcompile.driver.inputs import STDIN, read_sources
 from npcompile.driver.replay import witness_text
 from npcompile.frontend import Loaded, codes, load
 from npcompile.frontend.spec import load_assertions
-from npcompile.ir.assertion import Allowed, Assertion, Denied, Isolated, Region
+from npcompile.ir.assertion import Allowed, Assertion, Denied, Isolated, Region, Requirement
 from npcompile.ir.cluster import Cluster
 from npcompile.ir.flow import Flow
 from npcompile.ir.policy import Direction
@@ -194,8 +194,8 @@ class _Telling:
             case Allowed(region=region):
                 message = f"a flow of `{_whole(region)}` is denied"
                 if not example.invented and self._is_known(example.flow):
-                    words = f"{_end(example.flow, source=True)} {_end(example.flow, source=False)}"
-                    trace = f"`npcompile trace {words} {example.flow.port_text}` says what each rule lacks"
+                    words = f"{example.flow.src} {example.flow.dst} {example.flow.port_text}"
+                    trace = f"`npcompile trace {words}` says what each rule lacks"
             case Isolated(direction=direction):
                 pod = example.flow.src.pod if direction is Direction.EGRESS else example.flow.dst.pod
                 message = f"`{pod}` is not isolated for {direction}"
@@ -206,7 +206,7 @@ class _Telling:
             severity=severity,
             message=f"`{assertion.name}`: {message}" if assertion.name else message,
             span=assertion.span,
-            notes=(*_reasons(example.flow, decision), *_expired(assertion, severity)),
+            notes=(*_reasons(requirement, example.flow, decision), *_expired(assertion, severity)),
             help=trace,
             scope=self._scope,
             witness=witness_text(example.flow, decision),
@@ -261,21 +261,26 @@ def _whole(region: Region) -> str:
     return " except ".join((region.flows.text, *(taken.text for taken in region.excepts)))
 
 
-def _end(flow: Flow, *, source: bool) -> str:
-    return str(flow.src if source else flow.dst)
-
-
 def _expired(assertion: Assertion, severity: Severity) -> Iterator[Note]:
     if severity is not assertion.severity:
         yield Note(text=f"`severity={assertion.severity}` held until {assertion.until}")
 
 
-def _reasons(flow: Flow, decision: Decision) -> Iterator[Note]:
-    """Why each side of a flow allows it or does not; where one denies, only that one."""
+def _reasons(requirement: Requirement, flow: Flow, decision: Decision) -> Iterator[Note]:
+    """Why each side of a flow does what refutes a requirement."""
     sides = ((Direction.EGRESS, decision.egress, flow.src), (Direction.INGRESS, decision.ingress, flow.dst))
-    denied = [one for one in sides if not one[1].allowed]
-    for direction, side, subject in denied or sides:
-        yield _reason(direction, side, str(subject))
+    for direction, side, subject in sides:
+        match requirement:
+            case Allowed():
+                tells = not side.allowed
+            case Isolated():
+                tells = direction is requirement.direction
+            case Denied():
+                tells = True
+            case _:
+                assert_never(requirement)
+        if tells:
+            yield _reason(direction, side, str(subject))
 
 
 def _reason(direction: Direction, side: Side, subject: str) -> Note:

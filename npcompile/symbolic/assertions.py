@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from ipaddress import ip_network
 from typing import assert_never
 
 import z3
@@ -54,8 +55,11 @@ class SymbolicJudge:
 
     def __init__(self, program: Program, assertions: Sequence[Assertion], effort: int, *, seed: int = 0) -> None:
         self._program = program
-        self._spoken_of = as_policy(all_mentions(assertions), namespace=_some_namespace(program))
-        self._vocabulary = Vocabulary.of(replace(program, policies=(*program.policies, self._spoken_of)))
+        mentioned, namespace = all_mentions(assertions), _some_namespace(program)
+        self._nodes = _node_stand_ins(program, _with(program, as_policy(mentioned, namespace=namespace)))
+        blocks = (BlockPeer(cidr=ip_network(address)) for address in self._nodes)
+        self._spoken_of = as_policy(dict.fromkeys((*mentioned, *blocks)), namespace=namespace)
+        self._vocabulary = _with(program, self._spoken_of)
         self._boxes = Boxes(self._vocabulary, program.cluster)
         self._ctx = z3.Context()
         self._effort, self._seed = effort, seed
@@ -63,7 +67,6 @@ class SymbolicJudge:
         self._encoding = Encoding(self._vocabulary, self._boxes, flow, self._ctx)
         self._decoder = Decoder(program, self._vocabulary, self._encoding)
         self._pods = tuple(pod for pod in program.cluster.pods if not pod.host_network)
-        self._nodes = _node_addresses(program)
         self._rules = {rule.match.peers[0]: RuleOf(policy=self._spoken_of, rule=rule) for rule in self._spoken_of.rules}
 
     def has(self, ends: Ends) -> bool:
@@ -256,10 +259,41 @@ def _some_namespace(program: Program) -> str:
     return min(known, default="default")
 
 
-def _node_addresses(program: Program) -> tuple[Address, ...]:
-    """The addresses of the nodes, those included that only the pods on their network show."""
+def _with(program: Program, policy: Policy) -> Vocabulary:
+    """What a program's policies mention, and another one."""
+    return Vocabulary.of(replace(program, policies=(*program.policies, policy)))
+
+
+def _node_stand_ins(program: Program, vocabulary: Vocabulary) -> tuple[Address, ...]:
+    """Addresses of nodes that stand for all of them.
+
+    Policies do not tell those apart that no ipBlock separates; but a pod's own node is left out.  So there are as many
+    of each interval as it takes for every node to find one that is not its own, if there is one.
+    """
+    shared: dict[int, frozenset[str]] = {}  # the nodes that have all of the addresses chosen for an interval
+    chosen: list[Address] = []
+    for address, nodes in _node_addresses(program):
+        cell = vocabulary.cell(address)
+        if cell not in shared or shared[cell] - nodes:
+            shared[cell] = shared.get(cell, nodes) & nodes
+            chosen.append(address)
+    return tuple(chosen)
+
+
+def _node_addresses(program: Program) -> Iterator[tuple[Address, frozenset[str]]]:
+    """The addresses of nodes, in order, each with the nodes that have it; those too that only pods on their network
+    show, and not those of ordinary pods.
+    """
     cluster = program.cluster
-    of_nodes = {address for node in cluster.nodes.values() for address in node.addresses}
-    of_hosts = {address for pod in cluster.pods if pod.host_network for address in pod.addresses}
-    of_pods = {address for pod in cluster.pods if not pod.host_network for address in pod.addresses}
-    return tuple(sorted((of_nodes | of_hosts) - of_pods, key=point))
+    found: dict[Address, set[str]] = {}
+    for node in cluster.nodes.values():
+        for address in node.addresses:
+            found.setdefault(address, set()).add(node.name)
+    for pod in cluster.pods:
+        for address in pod.addresses if pod.host_network else ():
+            found.setdefault(address, set()).update({pod.node} if pod.node else ())
+    for pod in cluster.pods:
+        for address in () if pod.host_network else pod.addresses:
+            found.pop(address, None)
+    for address in sorted(found, key=point):
+        yield address, frozenset(found[address])
