@@ -111,10 +111,11 @@ def compare(old: Program, new: Program, pieces: int = PIECES) -> Comparison:
 
 
 def _changed(ends: Ends, causes: Causes, namer: Namer, change: Change, box: Box) -> Changed:
+    sources, targets = namer.name(box)
     return Changed(
         change=change,
-        sources=namer.sources(box),
-        targets=namer.targets(box),
+        sources=sources,
+        targets=targets,
         ports=ends.relations.old.space.ports(box.ports),
         why=causes.passing(change.passing, box),
         blockers=causes.blockers(change.passing.other, box),

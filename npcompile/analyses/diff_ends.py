@@ -93,9 +93,9 @@ class Ends:
     """Both versions' relations, over the same pieces of ports and the same networks, and the common classes.
 
     `companions` has for each class, as a source, the classes that it has comparable flows to; `callers` the converse.
-    Not comparable are pairs without a family in common, of two ends that are no pods, of a pod with itself, and of a
-    pod's own node with that pod: what is always allowed differs in nothing.  `moved` are (source, destination) classes
-    of which the source is the destination's own node in that one version only.
+    Not comparable are pairs without a family in common, of a pod with itself, and of a pod's own node with that pod,
+    which is always allowed.  `moved` are (source, destination) classes of which the source is the destination's own
+    node in that one version only.
     """
 
     relations: Both[Relation]
@@ -326,14 +326,11 @@ def _pairs(classes: Sequence[EndClass]) -> tuple[list[int], list[int], list[tupl
     in_family = {
         family: set_of(place for place, one in enumerate(classes) if family in one.families) for family in Family
     }
-    ordinary = set_of(place for place, one in enumerate(classes) if one.kind is Kind.POD)
     companions = []
     for place, one in enumerate(classes):
         bits = 0
         for family in one.families:
             bits |= in_family[family]
-        if one.kind is not Kind.POD:
-            bits &= ordinary
         pod = one.ends[0].new.pod
         if len(one.ends) == 1 and pod is not None and not pod.template:
             bits &= ~(1 << place)

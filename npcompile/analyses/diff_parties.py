@@ -33,8 +33,9 @@ class PartyKind(Enum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Party:
     """Some ends of a side.  `pods` are the pods meant, as the new version has them; `family` is set where only their
-    addresses of that family are.  Of addresses outside, `cidrs` without `excepts` holds them; what it holds of pods'
-    and nodes' addresses is not meant.  `addresses` are nodes'.
+    addresses of that family are.  `cidrs` hold addresses outside; what they hold of pods' and nodes' addresses is not
+    meant.  `internet`: all that the other side can have to do with; `excepts`: what they are all but for, where that is
+    shorter.  `addresses` are nodes'.
     """
 
     kind: PartyKind
@@ -44,6 +45,7 @@ class Party:
     family: Family | None = None
     cidrs: tuple[Network, ...] = ()
     excepts: tuple[Network, ...] = ()
+    internet: bool = False
     addresses: tuple[Address, ...] = ()
 
     def __str__(self) -> str:
@@ -90,13 +92,38 @@ class Namer:
         self._pods = [pods[key] for key in sorted(pods)]
         self._kinds = {kind: set_of(n for n, one in enumerate(ends.classes) if one.kind is kind) for kind in Kind}
 
-    def sources(self, box: Box) -> tuple[Party, ...]:
-        """Who sends."""
-        return self._name(box.subjects, _related(box.peers, self._ends.callers))
+    def name(self, box: Box) -> tuple[tuple[Party, ...], tuple[Party, ...]]:
+        """Who sends and who receives.  An address family is not said where the other side has none of its flows anyway,
+        unless the names would then stand for flows that are not in the box.
+        """
+        related = (_related(box.peers, self._ends.callers), _related(box.subjects, self._ends.companions))
+        sources, targets = self._name(box.subjects, related[0]), self._name(box.peers, related[1])
+        meant = (self._meant(sources), self._meant(targets))
+        if not self._holds(box, *meant):
+            sources = self._name(box.subjects, _related(meant[1], self._ends.callers))
+            targets = self._name(box.peers, _related(meant[0], self._ends.companions))
+        return sources, targets
 
-    def targets(self, box: Box) -> tuple[Party, ...]:
-        """Who receives."""
-        return self._name(box.peers, _related(box.subjects, self._ends.companions))
+    def _holds(self, box: Box, sources: int, targets: int) -> bool:
+        """Whether all comparable pairs of some sources and destinations are pairs of a box."""
+        for source in members(sources):
+            inside = box.peers if box.subjects >> source & 1 else 0
+            if self._ends.companions[source] & targets & ~inside:
+                return False
+        return True
+
+    def _meant(self, parties: Sequence[Party]) -> int:
+        """All classes that one may take parties to stand for, seeing their names only."""
+        found = 0
+        for party in parties:
+            for place in members(self._kinds[Kind.NODE] | self._kinds[Kind.OUTSIDE]):
+                one = self._ends.classes[place]
+                if any(_may_be_meant_there(end.new.address, one.kind, party) for end in one.ends):
+                    found |= 1 << place
+            for pod, classes in self._pods if party.pods else ():
+                if _may_be_meant(pod, party):
+                    found |= classes
+        return found
 
     def _name(self, side: int, possible: int) -> tuple[Party, ...]:
         present = list(self._presences(side, possible))
@@ -137,7 +164,35 @@ class Namer:
             numbers = [set_of(self._ends.classes[n].numbers.new for n in members(bits)) for bits in
                        (found, possible & plain)]  # fmt: skip
             party = self._outside.party(*numbers)
-            yield Party(kind=PartyKind.EXTERNAL, name=str(party), cidrs=party.cidrs, excepts=party.excepts)
+            yield Party(
+                kind=PartyKind.EXTERNAL,
+                name=str(party),
+                cidrs=party.cidrs,
+                excepts=party.excepts,
+                internet=party.internet,
+            )
+
+
+def _may_be_meant_there(address: Address | None, kind: Kind, party: Party) -> bool:
+    if party.kind is PartyKind.NODES:
+        return kind is Kind.NODE and (address in party.addresses or len(party.addresses) > 1)
+    if party.kind is not PartyKind.EXTERNAL or kind is not Kind.OUTSIDE or address is None:
+        return False
+    if party.excepts:
+        return not any(address in cidr for cidr in party.excepts)
+    return party.internet or any(address in cidr for cidr in party.cidrs)
+
+
+def _may_be_meant(pod: Pod, party: Party) -> bool:
+    match party.kind:
+        case PartyKind.EVERY_POD:
+            return not pod.host_network
+        case PartyKind.NAMESPACE:
+            return not pod.host_network and pod.namespace == party.pods[0].namespace
+        case PartyKind.WORKLOAD:
+            return (pod.namespace, pod.workload) == (party.pods[0].namespace, party.workload)
+        case _:
+            return any(pod.key == one.key for one in party.pods)
 
 
 def _related(others: int, partners: Sequence[int]) -> int:
