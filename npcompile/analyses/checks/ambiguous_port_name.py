@@ -53,7 +53,7 @@ from npcompile.analyses.checks.wording import named
 from npcompile.analyses.claims import Case, Claim, Textual, Undecided
 from npcompile.diagnostics.model import Kind, Note, RuleCode, Scope, Severity
 from npcompile.ir.cluster import Pod
-from npcompile.ir.policy import NamedPort, Policy, Rule
+from npcompile.ir.policy import NamedPort
 from npcompile.ir.printer import port_item_text
 from npcompile.questions import RuleOf
 
@@ -67,19 +67,9 @@ def check(case: Case) -> Iterator[Claim | Undecided]:
         for rule in policy.rules:
             for item in rule.match.ports:
                 if isinstance(item, NamedPort):
-                    numbers = numbers_of(pods, policy, rule, item)
+                    numbers = pods.destinations(policy, rule).named.get((item.name, item.protocol), {})
                     if len(numbers) > 1:
                         yield _claim(RuleOf(policy=policy, rule=rule), item, numbers)
-
-
-def numbers_of(pods: Pods, policy: Policy, rule: Rule, item: NamedPort) -> Mapping[int, Pod]:
-    """The numbers that a rule's destinations declare under a name, sorted, each with the first pod that does."""
-    found: dict[int, Pod] = {}
-    for pod in pods.destinations(policy, rule):
-        for port in pod.ports:
-            if (port.name, port.protocol) == (item.name, item.protocol):
-                found.setdefault(port.number, pod)
-    return dict(sorted(found.items()))
 
 
 def _claim(rule: RuleOf, item: NamedPort, numbers: Mapping[int, Pod]) -> Claim:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import assert_never
 
 from npcompile import semantics
@@ -10,6 +11,17 @@ from npcompile.ir.cluster import Cluster, Pod
 from npcompile.ir.labels import EVERYTHING, Selector
 from npcompile.ir.policy import BlockPeer, Direction, Peer, PodPeer, Policy, Rule
 from npcompile.netset.cidrs import Address, block_except, point
+from npcompile.netset.ports import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Destinations:
+    """The pods that flows of a rule may go to, sorted, and the ports that they declare."""
+
+    pods: tuple[Pod, ...]
+    numbers: Mapping[Protocol, frozenset[int]]
+    named: Mapping[tuple[str, Protocol], Mapping[int, Pod]]  # each number sorted, with the first pod that declares it
+    silent: frozenset[Protocol]  # those of which some of the pods declares no port at all
 
 
 class Pods:
@@ -22,18 +34,25 @@ class Pods:
             labels = frozenset(pod.labels.items())
             self._alike.setdefault(pod.namespace, {}).setdefault(labels, []).append(pod)
         self._found: dict[tuple[str | None, Selector, Selector], tuple[Pod, ...]] = {}
+        self._destinations: dict[tuple[str, Selector | tuple[Peer, ...]], Destinations] = {}
 
     def subjects(self, policy: Policy) -> tuple[Pod, ...]:
         """The pods that a policy selects."""
         return _on_pod_network(self.labelled(policy, PodPeer(namespaces=None, pods=policy.subjects)))
 
-    def destinations(self, policy: Policy, rule: Rule) -> tuple[Pod, ...]:
+    def destinations(self, policy: Policy, rule: Rule) -> Destinations:
         """The pods that flows of a rule may go to: its subjects or, for egress, whom its peers match."""
-        if rule.direction is Direction.INGRESS:
-            return self.subjects(policy)
-        if not rule.match.peers:
+        ingress = rule.direction is Direction.INGRESS
+        key = (policy.namespace, policy.subjects if ingress else rule.match.peers)
+        if key not in self._destinations:
+            found = self.subjects(policy) if ingress else self._peers(policy, rule.match.peers)
+            self._destinations[key] = _destinations(found)
+        return self._destinations[key]
+
+    def _peers(self, policy: Policy, peers: tuple[Peer, ...]) -> tuple[Pod, ...]:
+        if not peers:
             return _on_pod_network(self._cluster.pods)
-        found = {pod.key: pod for peer in rule.match.peers for pod in self.matched(policy, peer)}
+        found = {pod.key: pod for peer in peers for pod in self.matched(policy, peer)}
         return tuple(found[key] for key in sorted(found))
 
     def matched(self, policy: Policy, peer: Peer) -> tuple[Pod, ...]:
@@ -73,6 +92,29 @@ class Pods:
         groups = self._alike.get(name, {}).values()
         found = [pod for group in groups if semantics.matches(selector, group[0].labels) for pod in group]
         return sorted(found, key=lambda pod: pod.key)
+
+
+def _destinations(pods: tuple[Pod, ...]) -> Destinations:
+    numbers: dict[Protocol, set[int]] = {protocol: set() for protocol in Protocol}
+    named: dict[tuple[str, Protocol], dict[int, Pod]] = {}
+    silent = set()
+    for pod in pods:
+        for port in pod.ports:
+            numbers[port.protocol].add(port.number)
+            if port.name:
+                named.setdefault((port.name, port.protocol), {}).setdefault(port.number, pod)
+        silent |= set(Protocol) - {port.protocol for port in pod.ports}
+    return Destinations(
+        pods=pods,
+        numbers={protocol: frozenset(found) for protocol, found in numbers.items()},
+        named={key: dict(sorted(found.items())) for key, found in sorted(named.items(), key=_name)},
+        silent=frozenset(silent),
+    )
+
+
+def _name(entry: tuple[tuple[str, Protocol], object]) -> tuple[str, str]:
+    (name, protocol), _ = entry
+    return name, protocol.value
 
 
 def _on_pod_network(pods: tuple[Pod, ...]) -> tuple[Pod, ...]:

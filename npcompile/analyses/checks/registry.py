@@ -13,8 +13,10 @@ from npcompile.analyses.checks import (
     host_network_subject,
     inactive_rules,
     reachable,
+    redundant_policy,
     service_address,
     service_port,
+    shadowed_item,
     shadowed_rule,
     split_peer,
     spoofable_namespace,
@@ -28,6 +30,8 @@ from npcompile.analyses.claims import Check
 
 CHECKS: tuple[Check, ...] = (
     shadowed_rule,
+    redundant_policy,
+    shadowed_item,
     vacuous,
     half_open,
     uncovered,

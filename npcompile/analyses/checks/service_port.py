@@ -48,11 +48,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from npcompile.analyses.checks.pods import Pods
+from npcompile.analyses.checks.pods import Destinations, Pods
 from npcompile.analyses.checks.wording import named
 from npcompile.analyses.claims import Case, Claim, Textual, Undecided
 from npcompile.diagnostics.model import Kind, Note, RuleCode, Scope, Severity
-from npcompile.ir.cluster import Pod, Service, ServicePort
+from npcompile.ir.cluster import Cluster, Pod, Service, ServicePort
 from npcompile.ir.policy import Direction, PodPeer, PortItem, PortRange, Rule
 from npcompile.ir.printer import port_item_text
 from npcompile.netset.ports import Protocol
@@ -64,14 +64,14 @@ RULE = RuleCode(code="NPC413", slug="service-port", severity=Severity.WARNING, k
 def check(case: Case) -> Iterator[Claim | Undecided]:
     """One claim a port item that a Service has, and none of the pods behind it."""
     pods = Pods(case.program.cluster)
-    services = case.program.cluster.services
+    services = ServicePorts(case.program.cluster)
     for policy in case.program.policies:
         for rule in policy.rules:
-            if not services or not goes_to_pods(rule):
+            if not goes_to_pods(rule):
                 continue
             found = pods.destinations(policy, rule)
             for item in rule.match.ports:
-                meant = mistaken_for(services, found, item)
+                meant = services.mistaken_for(found, item)
                 if meant is not None:
                     yield _claim(RuleOf(policy=policy, rule=rule), item, *meant)
 
@@ -82,43 +82,48 @@ def goes_to_pods(rule: Rule) -> bool:
     return rule.direction is Direction.INGRESS or (bool(peers) and all(isinstance(peer, PodPeer) for peer in peers))
 
 
-def mistaken_for(
-    services: Sequence[Service], found: Sequence[Pod], item: PortItem
-) -> tuple[Service, ServicePort] | None:
-    """The Service of the pods whose port an item has, where none of the pods is known to serve that port itself."""
-    if not isinstance(item, PortRange) or item.first != item.last:
-        return None
-    wanted, protocol = item.first, item.protocol
-    candidate = None
-    for service in services:
-        behind = [pod for pod in found if _is_behind(pod, service)]
-        for port in service.ports:
-            if not behind or port.protocol is not protocol:
-                continue
-            if any(_serves(pod, port.target, wanted, protocol) for pod in behind):
-                return None
-            if port.number == wanted and candidate is None:
-                candidate = (service, port)
-    if any((port.number, port.protocol) == (wanted, protocol) for pod in found for port in pod.ports):
-        return None
-    return candidate
+class ServicePorts:
+    """The Services of a cluster, by what their ports are."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._by_number: dict[tuple[Protocol, int], list[tuple[Service, ServicePort]]] = {}
+        self._in_namespace: dict[str, list[Service]] = {}
+        for service in cluster.services:
+            if service.selector:
+                self._in_namespace.setdefault(service.namespace, []).append(service)
+                for port in service.ports:
+                    self._by_number.setdefault((port.protocol, port.number), []).append((service, port))
+
+    def mistaken_for(self, found: Destinations, item: PortItem) -> tuple[Service, ServicePort] | None:
+        """The Service of the pods whose port an item has, where none of the pods is known to serve that port itself."""
+        if not isinstance(item, PortRange) or item.first != item.last:
+            return None
+        wanted, protocol = item.first, item.protocol
+        if wanted in found.numbers[protocol]:
+            return None
+        candidates = self._by_number.get((protocol, wanted), ())
+        meant = next(((one, port) for one, port in candidates if _is_before(one, found.pods)), None)
+        if meant is None or any(self._is_target(namespace, item, found.pods) for namespace in _namespaces(found.pods)):
+            return None
+        return meant
+
+    def _is_target(self, namespace: str, item: PortRange, pods: Sequence[Pod]) -> bool:
+        """Whether a Service sends traffic to a port of its pods, by number; a name is a port that they declare."""
+        return any(
+            port.protocol is item.protocol and port.target == item.first and _is_before(service, pods)
+            for service in self._in_namespace.get(namespace, ())
+            for port in service.ports
+        )
 
 
-def _is_behind(pod: Pod, service: Service) -> bool:
-    selector = service.selector
-    return (
-        bool(selector)
-        and selector is not None
-        and pod.namespace == service.namespace
-        and selector.items() <= pod.labels.items()
-    )
+def _is_before(service: Service, pods: Sequence[Pod]) -> bool:
+    """Whether some of the pods are behind a Service."""
+    selector = service.selector or {}
+    return any(pod.namespace == service.namespace and selector.items() <= pod.labels.items() for pod in pods)
 
 
-def _serves(pod: Pod, target: int | str, wanted: int, protocol: Protocol) -> bool:
-    """Whether a Service's traffic arrives on a pod's port `wanted`, as far as is known."""
-    if isinstance(target, int):
-        return target == wanted
-    return any((port.name, port.protocol, port.number) == (target, protocol, wanted) for port in pod.ports)
+def _namespaces(pods: Sequence[Pod]) -> list[str]:
+    return sorted({pod.namespace for pod in pods})
 
 
 def _claim(rule: RuleOf, item: PortItem, service: Service, port: ServicePort) -> Claim:

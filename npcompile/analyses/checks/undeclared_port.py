@@ -36,51 +36,53 @@ Good:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from npcompile.analyses.checks.pods import Pods
-from npcompile.analyses.checks.service_port import goes_to_pods, mistaken_for
+from npcompile.analyses.checks.pods import Destinations, Pods
+from npcompile.analyses.checks.service_port import ServicePorts, goes_to_pods
 from npcompile.analyses.checks.wording import named, some
 from npcompile.analyses.claims import Case, Claim, Textual, Undecided
 from npcompile.diagnostics.model import Kind, RuleCode, Scope, Severity
-from npcompile.ir.cluster import Pod
 from npcompile.ir.policy import PortItem, PortRange
 from npcompile.ir.printer import port_item_text
 from npcompile.netset.ports import FIRST_PORT, LAST_PORT
 from npcompile.questions import RuleOf
 
 RULE = RuleCode(code="NPC412", slug="undeclared-port", severity=Severity.INFO, kind=Kind.HEURISTIC)
+_SHOWN = 5
 
 
 def check(case: Case) -> Iterator[Claim | Undecided]:
     """One claim a port item that nobody declares; what `service-port` explains is left to it."""
     pods = Pods(case.program.cluster)
-    services = case.program.cluster.services
+    services = ServicePorts(case.program.cluster)
     for policy in case.program.policies:
         for rule in policy.rules:
             if not goes_to_pods(rule):
                 continue
             found = pods.destinations(policy, rule)
             for item in rule.match.ports:
-                if _nobody_declares(item, found) and mistaken_for(services, found, item) is None:
+                if _nobody_declares(item, found) and services.mistaken_for(found, item) is None:
                     yield _claim(RuleOf(policy=policy, rule=rule), item, found)
 
 
-def _nobody_declares(item: PortItem, found: Sequence[Pod]) -> bool:
-    if not found or not isinstance(item, PortRange) or (item.first, item.last) == (FIRST_PORT, LAST_PORT):
+def _nobody_declares(item: PortItem, found: Destinations) -> bool:
+    if not found.pods or not isinstance(item, PortRange) or (item.first, item.last) == (FIRST_PORT, LAST_PORT):
         return False
-    own = [[port.number for port in pod.ports if port.protocol is item.protocol] for pod in found]
-    return all(own) and not any(item.first <= number <= item.last for numbers in own for number in numbers)
+    if item.protocol in found.silent:
+        return False
+    return not any(item.first <= number <= item.last for number in found.numbers[item.protocol])
 
 
-def _claim(rule: RuleOf, item: PortItem, found: Sequence[Pod]) -> Claim:
-    ports = {port.number for pod in found for port in pod.ports if port.protocol is item.protocol}
-    shown = ", ".join(str(number) for number in sorted(ports)[:5]) + (", …" if len(ports) > 5 else "")
+def _claim(rule: RuleOf, item: PortItem, found: Destinations) -> Claim:
+    ports = sorted(found.numbers[item.protocol])
+    shown = ", ".join(str(number) for number in ports[:_SHOWN]) + (", …" if len(ports) > _SHOWN else "")
+    verb = "declares" if len(found.pods) == 1 else "declare"
     return Claim(
         rule=RULE,
         message=f"{named(rule)}: no container behind it declares `{port_item_text(item)}`",
         span=item.span,
-        label=f"{some(found)} declare{'s' if len(found) == 1 else ''} {item.protocol}/{shown}",
+        label=f"{some(found.pods)} {verb} {item.protocol}/{shown}",
         evidence=Textual(),
         scope=Scope.INVENTORY,
         help="correct the port, or declare it as a `containerPort`",

@@ -49,7 +49,7 @@ _ALWAYS = ("default", "kube-node-lease", "kube-public", "kube-system")
 
 
 def check(case: Case) -> Iterator[Claim | Undecided]:
-    """One claim a namespace without policies' namespaces' listing, and one a name that a selector asks for."""
+    """One claim a namespace that policies live in, and one a policy and name that it asks for."""
     cluster = case.program.cluster
     listed = sorted(name for name, namespace in cluster.namespaces.items() if namespace.listed)
     if not listed:

@@ -37,13 +37,12 @@ Good:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from npcompile.analyses.checks.pods import Pods
+from npcompile.analyses.checks.pods import Destinations, Pods
 from npcompile.analyses.checks.wording import named, some
 from npcompile.analyses.claims import Case, Claim, PortUndeclared, Undecided
 from npcompile.diagnostics.model import Kind, RuleCode, Scope, Severity
-from npcompile.ir.cluster import Pod
 from npcompile.ir.policy import NamedPort
 from npcompile.ir.printer import port_item_text
 from npcompile.questions import RuleOf
@@ -59,32 +58,27 @@ def check(case: Case) -> Iterator[Claim | Undecided]:
             for item in rule.match.ports:
                 if isinstance(item, NamedPort):
                     found = pods.destinations(policy, rule)
-                    if found and not any(_declares(pod, item) for pod in found):
+                    if found.pods and (item.name, item.protocol) not in found.named:
                         yield _claim(RuleOf(policy=policy, rule=rule), item, found)
 
 
-def _declares(pod: Pod, item: NamedPort) -> bool:
-    return any((port.name, port.protocol) == (item.name, item.protocol) for port in pod.ports)
-
-
-def _claim(rule: RuleOf, item: NamedPort, found: Sequence[Pod]) -> Claim:
+def _claim(rule: RuleOf, item: NamedPort, found: Destinations) -> Claim:
     return Claim(
         rule=RULE,
         message=f"{named(rule)}: no destination declares a port `{port_item_text(item)}`",
         span=item.span,
-        label=f"matches nothing on {some(found)}",
+        label=f"matches nothing on {some(found.pods)}",
         evidence=PortUndeclared(rule=rule, port=item),
         scope=Scope.INVENTORY,
         help=_advice(item, found),
     )
 
 
-def _advice(item: NamedPort, found: Sequence[Pod]) -> str:
-    ports = {port for pod in found for port in pod.ports if port.name}
-    other = sorted({str(port.protocol).upper() for port in ports if port.name == item.name})
+def _advice(item: NamedPort, found: Destinations) -> str:
+    other = [protocol.value for name, protocol in found.named if name == item.name]
     if other:
         return f"they declare `{item.name}` for {' and '.join(other)}: set `protocol`"
-    declared = ", ".join(sorted({f"`{port.name}`" for port in ports if port.protocol is item.protocol}))
+    declared = ", ".join(f"`{name}`" for name, protocol in found.named if protocol is item.protocol)
     if declared:
         return f"they declare {declared}"
     return "write the port's number, or name it in the pods' `containerPort`"
