@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 from npcompile.diagnostics.model import Fix, Note, RuleCode, Scope, Severity
@@ -111,13 +112,35 @@ class Undecided:
     span: Span | None
 
 
+class Cni(Enum):
+    """A network plugin that may have to enforce the policies (`--cni`)."""
+
+    AWS = "aws"
+    CALICO = "calico"
+    CILIUM = "cilium"
+    FLANNEL = "flannel"
+    KUBE_ROUTER = "kube-router"
+
+    def __str__(self) -> str:
+        return _CNI_NAMES[self]
+
+
+_CNI_NAMES = {
+    Cni.AWS: "the Amazon VPC CNI",
+    Cni.CALICO: "Calico",
+    Cni.CILIUM: "Cilium",
+    Cni.FLANNEL: "Flannel",
+    Cni.KUBE_ROUTER: "kube-router",
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """What a check looks at: the program, and the engine to ask.
 
     `scope` tells for whom that engine speaks.  `any_pod` gives the engine that speaks for every pod that could exist;
     it loads z3, so it is asked only where its answer is worth that.  `ways_in` has the engine's answers to the question
-    that two checks ask, found once.
+    that two checks ask, found once.  `cni` is the network plugin that the user asks about; no answer depends on it.
     """
 
     program: Program
@@ -125,6 +148,7 @@ class Case:
     engine: Engine
     any_pod: Callable[[], Engine]
     ways_in: Callable[[], Sequence[WayIn | NotDecided]]
+    cni: Cni | None = None
 
 
 class Check(Protocol):

@@ -6,12 +6,14 @@ import sys
 
 import click
 
+from npcompile.analyses.claims import Cni
 from npcompile.cli.output import counted, in_words
 from npcompile.diagnostics.model import Severity
 from npcompile.diagnostics.render import FORMATS
 from npcompile.driver.check import DEFAULT_EFFORT, CheckOptions, Report, run_check
 from npcompile.driver.config import Config, ProgramPaths, find_config
 
+_CNIS = {one.value: one for one in Cni}
 _SEVERITIES = {str(level): level for level in Severity}
 
 
@@ -25,6 +27,9 @@ _SEVERITIES = {str(level): level for level in Severity}
 )
 @click.option("--effort", type=click.IntRange(min=1), help=f"Work that z3 may spend on a question.  [{DEFAULT_EFFORT}]")
 @click.option("--symbolic", is_flag=True, help="For every pod that could exist, whatever pods the input has.")
+@click.option(
+    "--cni", type=click.Choice(list(_CNIS)), help="Tell, too, where this network plugin differs from the API."
+)
 @click.option("--output-format", type=click.Choice(list(FORMATS)), default="full", show_default=True)
 def command(
     *,
@@ -35,6 +40,7 @@ def command(
     fail_on: str | None,
     effort: int | None,
     symbolic: bool,
+    cni: str | None,
     output_format: str,
 ) -> int:
     """Find what is wrong with the policies in PATHS: files, directories, or `-` for standard input.
@@ -51,6 +57,7 @@ def command(
             fail_on=_SEVERITIES.get(level),
             effort=effort or config.effort or DEFAULT_EFFORT,
             symbolic=symbolic,
+            cni=_CNIS[cni] if cni else None,
         ),
     )
     counts = counted(report.diagnostics)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from npcompile.analyses.checks.registry import CHECKS
-from npcompile.analyses.claims import Case, Claim, Undecided
+from npcompile.analyses.claims import Case, Claim, Cni, Undecided
 from npcompile.diagnostics.errors import InputError
 from npcompile.diagnostics.model import Diagnostic, Kind, RuleCode, Scope, Severity, diagnose
 from npcompile.driver.config import ProgramPaths
@@ -34,6 +34,7 @@ class CheckOptions:
     fail_on: Severity | None = Severity.WARNING
     effort: int = DEFAULT_EFFORT
     symbolic: bool = False
+    cni: Cni | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +86,7 @@ def check_program(program: Program, options: CheckOptions) -> Iterator[Diagnosti
         engine=engine,
         any_pod=any_pod,
         ways_in=cache(lambda: tuple(engine.ways_in())),
+        cni=options.cni,
     )
     replayer = Replayer(program)
     for check in CHECKS:

@@ -13,12 +13,14 @@ from npcompile.analyses.checks.registry import CHECKS
 from npcompile.analyses.claims import Check
 from tests.commands import Result, npcompile
 
-# `Bad:` and `Good:`, each on a line of its own, with the options that they need in brackets: (`--cni cilium`).
+# `Bad:` and `Good:`, each on a line of its own, with the options that it needs in brackets: (`--cni cilium`).  A good
+# one without takes those of the bad one.
 ENDING = re.compile(
-    r"\n\nBad(?: \(`(?P<options>[^`]*)`\))?:\n\n(?P<bad>(?:    .*\n|\n)+?)\nGood:\n\n(?P<good>(?:    .*\n|\n)+)\Z"
+    r"\n\nBad(?: \(`(?P<options>[^`]*)`\))?:\n\n(?P<bad>(?:    .*\n|\n)+?)"
+    r"\nGood(?: \(`(?P<others>[^`]*)`\))?:\n\n(?P<good>(?:    .*\n|\n)+)\Z"
 )
 # Findings about which no packet can tell: there is nothing that matches, or only the text is at fault.
-WITHOUT_WITNESS = frozenset({"NPC110", "NPC403", *(f"NPC{number}" for number in range(410, 421))})
+WITHOUT_WITNESS = frozenset({"NPC110", "NPC403", *(f"NPC{number}" for number in (*range(410, 421), *range(501, 509)))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,7 @@ class Examples:
     bad: str
     good: str
     options: tuple[str, ...]
+    good_options: tuple[str, ...]
 
 
 def examples_of(check: Check) -> Examples:
@@ -35,7 +38,8 @@ def examples_of(check: Check) -> Examples:
     found = ENDING.search(text)
     assert found, f"{check.RULE.code}: its module docstring must end with a `Bad:` and a `Good:` example"
     options = tuple((found["options"] or "").split())
-    return Examples(bad=dedent(found["bad"]), good=dedent(found["good"]), options=options)
+    others = tuple((found["others"] or found["options"] or "").split())
+    return Examples(bad=dedent(found["bad"]), good=dedent(found["good"]), options=options, good_options=others)
 
 
 def checked(check: Check, text: str, options: tuple[str, ...]) -> Result:
@@ -62,7 +66,7 @@ def test_the_bad_example_is_reported(check: Check) -> None:
 @pytest.mark.parametrize("check", CHECKS, ids=code_of)
 def test_the_good_example_is_not(check: Check) -> None:
     examples = examples_of(check)
-    result = checked(check, examples.good, examples.options)
+    result = checked(check, examples.good, examples.good_options)
     assert result.code == 0, result.out + result.err
     assert result.json["diagnostics"] == []
 
