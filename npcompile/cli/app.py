@@ -21,6 +21,12 @@ def _check() -> click.Command:
     return command
 
 
+def _diff() -> click.Command:
+    from npcompile.cli.diff import command
+
+    return command
+
+
 def _emit() -> click.Command:
     from npcompile.cli.emit import command
 
@@ -54,6 +60,7 @@ def _trace() -> click.Command:
 # Loaded when called: no command pays for what another one imports.
 _COMMANDS: Mapping[str, Callable[[], click.Command]] = {
     "check": _check,
+    "diff": _diff,
     "emit": _emit,
     "map": _map,
     "rule": _rule,

@@ -1,4 +1,4 @@
-"""`npcompile diff`: two versions of the input, the flows that open and close between them, each with a replayed witness.
+"""`npcompile diff`: two versions of the input, and the flows that open and close between them.
 
 Nothing is said of a difference before the reference evaluator gave both verdicts of its witness, and named causes that
 are among those that are reported.
@@ -150,8 +150,8 @@ def _undecided(programs: Both[Program], comparison: Comparison) -> str | None:
         return None
     if any(program.cluster.pods for program in programs):
         return (
-            "no pod is in both OLD and NEW, so no flow was compared; pods are told by namespace and name: give the same "
-            "pods or workloads to both with `--inventory PATH`"
+            "no pod is in both OLD and NEW, so no flow was compared; pods are told by namespace and name: give the "
+            "same pods or workloads to both with `--inventory PATH`"
         )
     return (
         "the policies differ, and there are no pods or workloads to compare their flows for: name some with "
@@ -228,7 +228,7 @@ def _explains(changed: Changed, decision: Decision) -> bool:
         match side.reason:
             case Reason.RULE if side.policy is None or side.rule is None or (side.policy, side.rule) not in named:
                 return False
-            case Reason.NOT_ISOLATED if direction not in why.not_isolated and not why.own_node:
+            case Reason.NOT_ISOLATED if direction not in why.not_isolated:
                 return False
             case Reason.OWN_NODE if not why.own_node:
                 return False

@@ -203,8 +203,7 @@ def check_box(world: World, one: Changed, cells: set[Cell]) -> None:
                 blockers.add((direction, side.policy.key))
     assert {(of.policy.key, of.rule.direction, of.rule.index) for of in one.why.rules} == rules
     assert {(blocker.direction, blocker.policy.key) for blocker in one.blockers} == blockers
-    if not own_node:  # of what a node makes pass nothing else is said
-        assert set(one.why.not_isolated) == not_isolated
+    assert set(one.why.not_isolated) == not_isolated
     assert one.why.own_node == own_node
     check_witness(one)
     check_surprise(world, one, cells)

@@ -1,0 +1,287 @@
+"""What `npcompile diff` prints: text for people, a table for pull requests, and a machine format.
+
+The JSON is a contract (version 1, `docs/diff.md`): fields are added, and never change their meaning.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from npcompile.analyses.diff import Change
+from npcompile.analyses.diff_ends import OneSided, Version
+from npcompile.analyses.diff_parties import Party
+from npcompile.driver.diff import Confirmed, ConfirmedSurprise, DiffReport
+from npcompile.ir.flow import Flow
+from npcompile.ir.policy import Policy, Rule
+from npcompile.ir.printer import endpoint_text, rule_text
+from npcompile.netset.intervals import IntervalSet
+from npcompile.netset.ports import describe
+from npcompile.source import Span
+
+VERSION = 1
+
+
+def render_text(report: DiffReport) -> str:
+    """A block a box; nothing where nothing differs, as diff(1) has it."""
+    blocks = ["\n".join(_text(one)) for one in report.changes]
+    rest = [*_only_lines(report), *([f"UNDECIDED  {report.undecided}"] if report.undecided else [])]
+    return "\n\n".join([*blocks, *(["\n".join(rest)] if rest else [])]) + ("\n" if blocks or rest else "")
+
+
+def _text(one: Confirmed) -> Iterator[str]:
+    changed = one.changed
+    surprise = "  (surprise)" if one.surprise else ""
+    yield f"{str(changed.change).upper()}  {describe(changed.ports)}{surprise}"
+    yield f"  from     {_names(changed.sources)}"
+    yield f"  to       {_names(changed.targets)}"
+    allows = [f"  {changed.change.passing!s:<7}  allows  {line}" for line in _why(one)]
+    denies = [f"  {changed.change.passing.other!s:<7}  denies  {line}" for line in _blocked(one)]
+    yield from (*allows, *denies) if changed.change is Change.OPENED else (*denies, *allows)
+    yield f"  witness  {_witness(one)}"
+    if one.surprise:
+        yield f"  note     {_surprise(one.surprise)}"
+
+
+def _names(parties: Iterable[Party]) -> str:
+    return ", ".join(str(party) for party in parties)
+
+
+def _why(one: Confirmed) -> Iterator[str]:
+    why = one.changed.why
+    yield from (f"{of.rule.direction}: by {_rule(of.policy, of.rule)}" for of in why.rules)
+    yield from (f"{direction}: no policy isolates {_subject(direction.value)}" for direction in why.not_isolated)
+    if why.own_node:
+        yield "ingress: a pod's own node always reaches it"
+
+
+def _subject(direction: str) -> str:
+    return "the source" if direction == "egress" else "the destination"
+
+
+def _blocked(one: Confirmed) -> Iterator[str]:
+    for blocker in one.changed.blockers:
+        yield f"{blocker.direction}: isolated by {blocker.policy}{_place(blocker.policy.span)}, and no rule matches"
+
+
+def _rule(policy: Policy, rule: Rule) -> str:
+    return f"{rule_text(policy, rule)}{_place(rule.span or policy.span)}"
+
+
+def _place(span: Span | None) -> str:
+    return f" ({span})" if span else ""
+
+
+def _witness(one: Confirmed) -> str:
+    old, new = one.changed.witness
+    verdicts = " -> ".join(str(decision.verdict) for decision in one.decisions)
+    ends = f"{endpoint_text(new.src)} -> {endpoint_text(new.dst)}"
+    before = f"{endpoint_text(old.src)} -> {endpoint_text(old.dst)}"
+    was = "" if before == ends else f"  (in OLD: {before})"
+    return f"{ends}  {new.port_text}  {verdicts}{was}"
+
+
+def _surprise(surprise: ConfirmedSurprise) -> str:
+    policy, rule = surprise.policy, surprise.rule
+    end = surprise.witness.src if surprise.direction.value == "egress" else surprise.witness.dst
+    word = "the new" if surprise.added else "the changed"
+    return (
+        f"{word} {policy}{_place(policy.span)} isolates {end} for {surprise.direction}, while "
+        f"{_rule(rule.policy, rule.rule)} at the other end still allows {_flow(surprise.witness)}"
+    )
+
+
+def _flow(flow: Flow) -> str:
+    return f"{flow.src} -> {flow.dst} {flow.port_text}"
+
+
+def _only_lines(report: DiffReport) -> Iterator[str]:
+    for one in report.comparison.one_sided:
+        yield f"ONLY IN {one.version}  {_one_sided(one)}  (its flows are not compared)"
+
+
+def _one_sided(one: OneSided) -> str:
+    return f"{one.pod} (IPv{int(one.family)})" if one.family else str(one.pod)
+
+
+# Markdown
+
+
+def render_markdown(report: DiffReport) -> str:
+    """For a pull request: one table, and lists of what was not compared."""
+    return "\n".join(_markdown(report)) + "\n"
+
+
+def _markdown(report: DiffReport) -> Iterator[str]:
+    opened, closed = len(report.of(Change.OPENED)), len(report.of(Change.CLOSED))
+    yield f"### NetworkPolicy: {_md(report.options.old)} → {_md(report.options.new)}"
+    yield ""
+    if report.undecided:
+        yield f"**Undecided**: {_md(report.undecided)}"
+    elif report.changes:
+        yield f"**{opened} opened, {closed} closed**, for the {report.comparison.pods} pods that are in both."
+        yield ""
+        yield from _table(report.changes)
+    else:
+        yield f"No flow opens or closes for the {report.comparison.pods} pods that are in both."
+    if report.comparison.one_sided:
+        yield ""
+        yield "Not compared:"
+        yield ""
+        yield from (f"- {_md(_one_sided(one))}, only in {one.version}" for one in report.comparison.one_sided)
+
+
+def _table(changes: Sequence[Confirmed]) -> Iterator[str]:
+    yield "| | from | to | ports | why | witness |"
+    yield "|---|---|---|---|---|---|"
+    for one in changes:
+        changed = one.changed
+        mark = f"**{changed.change}**" + (" (surprise)" if one.surprise else "")
+        passing, denying = changed.change.passing, changed.change.passing.other
+        why = [f"{passing} allows {line}" for line in _why(one)]
+        why += [f"{denying} denies {line}" for line in _blocked(one)]
+        why += [_surprise(one.surprise)] if one.surprise else []
+        cells = [
+            mark,
+            *(_md(text) for text in (_names(changed.sources), _names(changed.targets), describe(changed.ports))),
+            "<br>".join(_md(line) for line in why),
+            _md(_witness(one)),
+        ]
+        yield "| " + " | ".join(cells) + " |"
+
+
+_SPECIAL = re.compile(r"[\\`*_{}\[\]()#+!|~<>&@$:]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+
+
+def _md(text: str) -> str:
+    """Text as itself: no markup, no table cells, no HTML, no mentions, issues or links."""
+    return _SPECIAL.sub(lambda found: f"&#{ord(found[0])};", _CONTROL.sub(" ", text))
+
+
+# JSON
+
+
+def render_json(report: DiffReport) -> str:
+    """One object; every key is always there."""
+    comparison = report.comparison
+    document = {
+        "version": VERSION,
+        "old": report.options.old,
+        "new": report.options.new,
+        "opened": [_change_json(one) for one in report.of(Change.OPENED)],
+        "closed": [_change_json(one) for one in report.of(Change.CLOSED)],
+        "not_compared": [
+            {
+                "pod": str(one.pod),
+                "only_in": str(one.version).lower(),
+                "family": int(one.family) if one.family else None,
+            }
+            for one in comparison.one_sided
+        ],
+        "policies": {
+            "added": list(comparison.policies.added),
+            "removed": list(comparison.policies.removed),
+            "changed": list(comparison.policies.changed),
+        },
+        "undecided": report.undecided,
+        "summary": {
+            "opened": len(report.of(Change.OPENED)),
+            "closed": len(report.of(Change.CLOSED)),
+            "surprises": report.surprises,
+            "pods_compared": comparison.pods,
+            "maximal": comparison.complete,
+            "exit_code": int(report.exit_code),
+        },
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def _change_json(one: Confirmed) -> dict[str, object]:
+    changed = one.changed
+    return {
+        "from": [_party_json(party) for party in changed.sources],
+        "to": [_party_json(party) for party in changed.targets],
+        "ports": _ports(changed.ports),
+        "allowed_by": [
+            {**_rule_json(of.policy, of.rule), "reason": "rule"} for of in changed.why.rules
+        ] + [
+            {**_rule_json(None, None), "direction": str(direction), "reason": "not-isolated"}
+            for direction in changed.why.not_isolated
+        ] + [
+            {**_rule_json(None, None), "direction": "ingress", "reason": "own-node"}
+            for _ in range(changed.why.own_node)
+        ],
+        "denied_by": [
+            {**_rule_json(blocker.policy, None), "direction": str(blocker.direction)} for blocker in changed.blockers
+        ],
+        "witness": {
+            **_flow_json(changed.witness.new),
+            "old": str(one.decisions.old.verdict),
+            "new": str(one.decisions.new.verdict),
+        },
+        "surprise": _surprise_json(one.surprise) if one.surprise else None,
+    }  # fmt: skip
+
+
+def _ports(ports: IntervalSet) -> list[str]:
+    """`tcp/80`, `tcp/1000-2000`, `udp/*`, `icmp`."""
+    words = describe(ports)
+    if words == "any port":
+        return ["tcp/*", "udp/*", "sctp/*", "icmp"]
+    return [
+        f"{protocol}/{span}" if span else protocol
+        for protocol, _, spans in (word.partition("/") for word in words.split())
+        for span in spans.split(",")
+    ]
+
+
+def _party_json(party: Party) -> dict[str, object]:
+    return {
+        "kind": party.kind.value,
+        "name": party.name,
+        "workload": party.workload.kind if party.workload else None,
+        "family": int(party.family) if party.family else None,
+        "pods": [str(pod) for pod in party.pods],
+        "addresses": [str(one) for one in (*party.cidrs, *party.addresses)],
+    }
+
+
+def _rule_json(policy: Policy | None, rule: Rule | None) -> dict[str, object]:
+    span = (rule.span if rule else None) or (policy.span if policy else None)
+    return {
+        "direction": str(rule.direction) if rule else None,
+        "policy": str(policy) if policy else None,
+        "rule": rule.index if rule else None,
+        "file": span.file.path if span else None,
+        "line": span.line if span else None,
+    }
+
+
+def _flow_json(flow: Flow) -> dict[str, object]:
+    return {
+        "src": str(flow.src),
+        "src_address": str(flow.src.address) if flow.src.address else None,
+        "dst": str(flow.dst),
+        "dst_address": str(flow.dst.address) if flow.dst.address else None,
+        "port": flow.port_text,
+    }
+
+
+def _surprise_json(surprise: ConfirmedSurprise) -> dict[str, object]:
+    return {
+        "isolated_by": {**_rule_json(surprise.policy, None), "direction": str(surprise.direction)},
+        "added": surprise.added,
+        "still_allowed_by": _rule_json(surprise.rule.policy, surprise.rule.rule),
+        "witness": _flow_json(surprise.witness),
+        "note": _surprise(surprise),
+    }
+
+
+FORMATS: Mapping[str, Callable[[DiffReport], str]] = {
+    "text": render_text,
+    "json": render_json,
+    "markdown": render_markdown,
+}
+"""By the names of `--output-format`."""
