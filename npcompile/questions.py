@@ -13,7 +13,7 @@ from typing import Protocol
 
 from npcompile.ir.cluster import Namespace, Pod
 from npcompile.ir.flow import Flow
-from npcompile.ir.policy import Direction, PodPeer, Policy, PortItem, Rule
+from npcompile.ir.policy import Direction, Peer, PodPeer, Policy, PortItem, Rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +136,22 @@ class SplitPeer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowedItem:
+    """One of several peers, or of several port items, of a rule that is not `Shadowed`: what the rule allows by it is
+    not empty and lies within the union of `cover`.
+
+    Those are rules of the same direction, the rule itself where the rest of it is needed.  `cover` is irredundant, one
+    entry where a single one suffices (the rest of the rule comes first).  Removing every reported rule and item at once
+    changes nothing.  `example` is matched by means of the item.
+    """
+
+    subject: RuleOf
+    item: Peer | PortItem
+    cover: tuple[RuleOf, ...]
+    example: Example
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Redundant:
     """Without `policy`, which has subjects, every side of every flow is judged as with it: A_D(P) is A_D(P without p).
 
@@ -168,6 +184,10 @@ class Engine(Protocol):
 
     def shadowed(self) -> Iterator[Shadowed | NotDecided]:
         """Rules that other rules make superfluous."""
+        ...
+
+    def shadowed_items(self) -> Iterator[ShadowedItem | NotDecided]:
+        """Peers and port items that the rest of their rule and other rules make superfluous."""
         ...
 
     def redundant(self) -> Iterator[Redundant | NotDecided]:

@@ -14,7 +14,7 @@ from typing import Protocol
 from npcompile.diagnostics.model import Fix, Note, RuleCode, Scope, Severity
 from npcompile.ir.cluster import Namespace
 from npcompile.ir.flow import Endpoint, Flow
-from npcompile.ir.policy import NamedPort, Peer, Policy, Rule
+from npcompile.ir.policy import NamedPort, Peer, Policy, PortItem, Rule
 from npcompile.ir.program import Program
 from npcompile.questions import Engine, Example, NotDecided, RuleOf, WayIn
 from npcompile.source import Span
@@ -25,7 +25,8 @@ class FlowWitness:
     """A concrete flow, and what is claimed of each of its sides (None: nothing).
 
     `invented` are the namespaces that the flow's pods live in and that the input does not have (symbolic findings).
-    `matched_by`: a rule that matches the flow; `even_without` that very rule, its side's claim is claimed to hold.
+    `matched_by`: a rule that matches the flow; `even_without` that very rule, its side's claim is claimed to hold;
+    or, `even_without_item`, without one of the rule's peers or port items, by which it matches the flow.
     """
 
     flow: Flow
@@ -34,6 +35,7 @@ class FlowWitness:
     invented: tuple[Namespace, ...] = ()
     matched_by: RuleOf | None = None
     even_without: bool = False
+    even_without_item: Peer | PortItem | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

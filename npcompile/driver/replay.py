@@ -26,7 +26,7 @@ from npcompile.diagnostics.errors import InternalError
 from npcompile.diagnostics.model import Diagnostic, WitnessText
 from npcompile.ir.cluster import Cluster, Namespace, Pod
 from npcompile.ir.flow import Endpoint, Flow
-from npcompile.ir.policy import BlockPeer, Direction, NamedPort, Policy, Rule
+from npcompile.ir.policy import BlockPeer, Direction, NamedPort, PodPeer, Policy, Rule
 from npcompile.ir.printer import endpoint_text
 from npcompile.ir.program import PolicyIndex, Program
 from npcompile.questions import RuleOf
@@ -172,11 +172,33 @@ def _confirm_rule(claim: Claim, policies: list[Policy], cluster: Cluster, eviden
         raise _contradiction(claim)
     if not semantics.rule_matches(cluster, rule.policy, rule.rule, peer, flow):
         raise _contradiction(claim)
+    if evidence.even_without_item is not None:
+        _confirm_item(claim, policies, cluster, evidence, rule)
     if evidence.even_without:
         rest = tuple(one for one in rule.policy.rules if one is not rule.rule)
         without = [replace(policy, rules=rest) if policy is rule.policy else policy for policy in policies]
         if not _agrees(semantics.decide(without, cluster, flow), evidence):
             raise _contradiction(claim)
+
+
+def _confirm_item(claim: Claim, policies: list[Policy], cluster: Cluster, evidence: FlowWitness, rule: RuleOf) -> None:
+    """The rule matches the flow by the item, and nothing changes when the rule loses that."""
+    match, flow, item = rule.rule.match, evidence.flow, evidence.even_without_item
+    peer = flow.dst if rule.rule.direction is Direction.EGRESS else flow.src
+    if isinstance(item, PodPeer | BlockPeer):
+        own = replace(match, peers=(item,))
+        rest = replace(match, peers=tuple(one for one in match.peers if one is not item))
+    else:
+        own = replace(match, ports=(item,) if item is not None else ())
+        rest = replace(match, ports=tuple(one for one in match.ports if one is not item))
+    if not semantics.rule_matches(cluster, rule.policy, replace(rule.rule, match=own), peer, flow):
+        raise _contradiction(claim)
+    if (match.peers and not rest.peers) or (match.ports and not rest.ports):
+        raise _contradiction(claim)
+    reduced = tuple(replace(one, match=rest) if one is rule.rule else one for one in rule.policy.rules)
+    without = [replace(policy, rules=reduced) if policy is rule.policy else policy for policy in policies]
+    if not _agrees(semantics.decide(without, cluster, flow), evidence):
+        raise _contradiction(claim)
 
 
 def witness_text(flow: Flow, decision: semantics.Decision) -> WitnessText:

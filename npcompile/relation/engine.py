@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 
 from npcompile.ir.program import Program
 from npcompile.questions import (
@@ -11,6 +12,7 @@ from npcompile.questions import (
     NotDecided,
     Redundant,
     Shadowed,
+    ShadowedItem,
     SplitPeer,
     Uncovered,
     Vacuous,
@@ -22,6 +24,7 @@ from npcompile.relation.answers import (
     half_open,
     redundant,
     shadowed,
+    shadowed_items,
     split_peers,
     uncovered,
     vacuous,
@@ -43,7 +46,12 @@ class RelationEngine:
 
     def shadowed(self) -> Iterator[Shadowed | NotDecided]:
         """Rules that other rules make superfluous."""
-        return shadowed.shadowed(self._inventory, self._pieces)
+        return iter(self._shadowed)
+
+    def shadowed_items(self) -> Iterator[ShadowedItem | NotDecided]:
+        """Peers and port items that the rest of their rule and other rules make superfluous."""
+        gone = frozenset(one.subject.order for one in self._shadowed if isinstance(one, Shadowed))
+        return shadowed_items.shadowed_items(self._inventory, gone, self._pieces)
 
     def redundant(self) -> Iterator[Redundant | NotDecided]:
         """Policies that can be removed."""
@@ -72,3 +80,7 @@ class RelationEngine:
     def split_peers(self) -> Iterator[SplitPeer | NotDecided]:
         """Peers that were probably meant as one."""
         return split_peers.split_peers(self._inventory)
+
+    @cached_property
+    def _shadowed(self) -> tuple[Shadowed | NotDecided, ...]:
+        return tuple(shadowed.shadowed(self._inventory, self._pieces))

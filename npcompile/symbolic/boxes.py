@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from npcompile.ir.cluster import Cluster, Pod
 from npcompile.ir.labels import NAMESPACE_NAME, Requirement, Selector
-from npcompile.ir.policy import BlockPeer, PodPeer, Policy, PortItem, PortRange
+from npcompile.ir.policy import BlockPeer, Match, PodPeer, Policy, PortItem, PortRange
 from npcompile.netset import cidrs, ports
 from npcompile.netset.intervals import EMPTY, IntervalSet, union
 from npcompile.questions import RuleOf
@@ -78,13 +78,16 @@ class Boxes:
     def rule(self, of: RuleOf) -> RuleBox:
         """The box of a rule."""
         if of.order not in self._rules:
-            match = of.rule.match
-            self._rules[of.order] = RuleBox(
-                subjects=self.subjects(of.policy),
-                peers=tuple(self.peer(of.policy, peer) for peer in match.peers) or None,
-                ports=union(map(port_box, match.ports)) if match.ports else ports.EVERY_PORT,
-            )
+            self._rules[of.order] = self.match(of.policy, of.rule.match)
         return self._rules[of.order]
+
+    def match(self, policy: Policy, match: Match) -> RuleBox:
+        """The box of a rule of a policy that would match this."""
+        return RuleBox(
+            subjects=self.subjects(policy),
+            peers=tuple(self.peer(policy, peer) for peer in match.peers) or None,
+            ports=union(map(port_box, match.ports)) if match.ports else ports.EVERY_PORT,
+        )
 
     def peer(self, policy: Policy, peer: PodPeer | BlockPeer) -> PeerBox:
         """The box of one peer of a policy's rule."""

@@ -6,6 +6,7 @@ See `assume.ASSUMPTIONS` for what is assumed of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from itertools import pairwise
 from typing import TypeVar
 
@@ -22,6 +23,7 @@ from npcompile.questions import (
     Redundant,
     RuleOf,
     Shadowed,
+    ShadowedItem,
     SplitPeer,
     Uncovered,
     Vacuous,
@@ -50,7 +52,12 @@ class SymbolicEngine:
 
     def shadowed(self) -> Iterator[Shadowed | NotDecided]:
         """Rules that other rules make superfluous, whatever is in the cluster."""
-        return shadowing.shadowed(self._session, "shadowed")
+        return iter(self._shadowed)
+
+    def shadowed_items(self) -> Iterator[ShadowedItem | NotDecided]:
+        """Peers and port items that the rest of their rule and other rules make superfluous."""
+        gone = frozenset(one.subject.order for one in self._shadowed if isinstance(one, Shadowed))
+        return shadowing.shadowed_items(self._session, gone, "shadowed-items")
 
     def redundant(self) -> Iterator[Redundant | NotDecided]:
         """Policies that can be removed, whatever is in the cluster."""
@@ -96,6 +103,10 @@ class SymbolicEngine:
     def split_peers(self) -> Iterator[SplitPeer | NotDecided]:
         """Adjacent peers of namespaces only and of pods only, that differ from their AND."""
         return _each("split-peers", self._session.rules, self._split_peers)
+
+    @cached_property
+    def _shadowed(self) -> tuple[Shadowed | NotDecided, ...]:
+        return tuple(shadowing.shadowed(self._session, "shadowed"))
 
     # One answer each
 

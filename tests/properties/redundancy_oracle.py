@@ -1,12 +1,13 @@
-"""Redundant policies by definition: both sides of every flow, with and without each policy."""
+"""Redundant policies, and shadowed parts of rules, by definition: what is allowed with and without each of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from npcompile import semantics
-from npcompile.ir.policy import Direction, Policy
-from npcompile.questions import NotDecided, Redundant
+from npcompile.ir.policy import Direction, Match, Policy
+from npcompile.questions import NotDecided, Redundant, RuleOf, Shadowed, ShadowedItem
 from tests.properties.relation_oracle import Oracle, Triple
 
 Sides = dict[tuple[Direction, int, int], frozenset[int]]
@@ -121,3 +122,69 @@ class RedundancyOracle:
             without = semantics.decide(rest, self._oracle.cluster, example.flow)
             assert judged.egress.allowed == without.egress.allowed
             assert judged.ingress.allowed == without.ingress.allowed
+
+
+def parts(match: Match) -> Iterator[tuple[str, int]]:
+    """Where to look for superfluous parts, in the order in which they are removed."""
+    yield from (("peers", number) for number in reversed(range(len(match.peers))))
+    yield from (("ports", number) for number in reversed(range(len(match.ports))))
+
+
+def split(match: Match, kind: str, number: int) -> tuple[Match, Match]:
+    """A match by one part only, and one without it."""
+    items = getattr(match, kind)
+    return replace(match, **{kind: (items[number],)}), replace(match, **{kind: items[:number] + items[number + 1 :]})
+
+
+def check_shadowed_items(
+    oracle: Oracle, shadowed: Sequence[Shadowed | NotDecided], answers: Sequence[ShadowedItem | NotDecided]
+) -> None:
+    """Exactly the parts that are superfluous going backwards, and what covers them."""
+    gone = {one.subject.order for one in shadowed if isinstance(one, Shadowed)}
+    left = {of.order: (of, of.rule.match) for of in oracle.rules if of.order not in gone}
+    expected: list[tuple[object, int, int]] = []
+    by_place = {(one.subject.order, *_place(one)): one for one in answers if isinstance(one, ShadowedItem)}
+    assert len(by_place) == len(answers)
+
+    def flows(of: RuleOf, match: Match) -> set[Triple]:
+        return oracle.item_flows(of, replace(of.rule, match=match))
+
+    for order, (of, whole) in reversed(list(left.items())):
+        rest = whole
+        near = [one for one in left.values() if one[0].order != order and _together(one[0], of)]
+        for kind, number in parts(whole):
+            own, without = split(rest, kind, number)
+            mine = flows(of, own)
+            others = [(of, flows(of, without)), *((one, flows(one, match)) for one, match in near)]
+            if getattr(without, kind) and mine and mine <= set().union(*(theirs for _, theirs in others)):
+                rest = without
+                expected.append((order, 0 if kind == "peers" else 1, number))
+                answer = by_place[expected[-1]]
+                _check_cover(answer.cover, mine, [(one.order, theirs) for one, theirs in others])
+                oracle.check_matched(of, answer.example, replace(of.rule, match=own))
+                oracle.replay(answer.example, **{of.rule.direction.value: True})
+        left[order] = (of, rest)
+    assert [(one.subject.order, *_place(one)) for one in answers if isinstance(one, ShadowedItem)] == sorted(expected)
+
+
+def _place(answer: ShadowedItem) -> tuple[int, int]:
+    match = answer.subject.rule.match
+    for kind, items in enumerate((match.peers, match.ports)):
+        for number, item in enumerate(items):
+            if item is answer.item:
+                return kind, number
+    raise AssertionError
+
+
+def _together(one: RuleOf, other: RuleOf) -> bool:
+    return one.policy.namespace == other.policy.namespace and one.rule.direction is other.rule.direction
+
+
+def _check_cover(cover: Sequence[RuleOf], own: set[Triple], others: Sequence[tuple[object, set[Triple]]]) -> None:
+    by_order = dict(others)
+    orders = [one.order for one in cover]
+    alone = [order for order, theirs in others if own <= theirs]
+    assert own <= set().union(*(by_order[order] for order in orders))
+    assert orders == (alone[:1] or [order for order, _ in others if order in orders])
+    for order in orders:
+        assert not own <= set().union(*(by_order[one] for one in orders if one != order))

@@ -12,7 +12,7 @@ from npcompile.netset.ports import point
 from npcompile.relation.engine import RelationEngine
 from npcompile.relation.relation import relate
 from npcompile.semantics import decide
-from tests.properties.redundancy_oracle import RedundancyOracle
+from tests.properties.redundancy_oracle import RedundancyOracle, check_shadowed_items
 from tests.properties.relation_cases import dense_programs, layered_programs
 from tests.properties.relation_oracle import Oracle
 from tests.strategies import programs, programs_with_flow
@@ -66,6 +66,13 @@ def test_a_finer_relation_says_the_same(program: Program, beside: list[Program])
 @given(st.one_of(layered_programs(), layered_programs(), dense_programs()))
 def test_shadowed_by_definition(program: Program) -> None:
     Oracle(program).check_shadowed(list(RelationEngine(program).shadowed()))
+
+
+@settings(CALM, max_examples=100)
+@given(st.one_of(layered_programs(), layered_programs(), dense_programs(), programs()))
+def test_shadowed_items_by_definition(program: Program) -> None:
+    engine = RelationEngine(program)
+    check_shadowed_items(Oracle(program), list(engine.shadowed()), list(engine.shadowed_items()))
 
 
 @settings(CALM, max_examples=100)

@@ -6,7 +6,7 @@ everything that could exist.  Everything about meaning comes from the reference 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 from itertools import pairwise
@@ -33,6 +33,7 @@ from npcompile.netset.ports import Protocol
 from npcompile.questions import NotDecided, RuleOf
 from npcompile.semantics import peer_matches, port_matches, selects
 from npcompile.symbolic.engine import SymbolicEngine
+from tests.properties.redundancy_oracle import parts, split
 
 TCP, UDP = Protocol.TCP, Protocol.UDP
 VALUES = (None, "x", "other")
@@ -71,7 +72,7 @@ def peers() -> st.SearchStrategy[PodPeer | BlockPeer]:
     """Peers of every kind."""
     named = Requirement(key=NAMESPACE_NAME, operator=Operator.IN, values=("b",))
     spaces = st.one_of(st.none(), selectors("env"), st.just(Selector(requirements=(named,))))
-    return st.one_of(st.builds(PodPeer, namespaces=spaces, pods=selectors("app")), st.sampled_from(BLOCKS))
+    return st.one_of(st.builds(PodPeer, namespaces=spaces, pods=selectors("app")), st.sampled_from(BLOCKS).map(replace))
 
 
 def peer_lists() -> st.SearchStrategy[tuple[PodPeer | BlockPeer, ...]]:
@@ -339,6 +340,40 @@ def expected_redundant(meaning: Meaning) -> list[tuple[str, str]]:
     return sorted(found)
 
 
+def expected_items(meaning: Meaning, gone: Collection[object]) -> set[tuple[object, str, int]]:
+    """The parts of rules that are superfluous, in the fixed order of removal."""
+    universe = meaning.universe
+    matches = {of.order: (of, of.rule.match) for of in universe.rules if of.order not in gone}
+
+    def flows(of: RuleOf, match: Match) -> list[int]:
+        reduced = Meaning(replace(universe.program, policies=(_with_one_rule(of, match),)))
+        (rule,) = reduced.universe.rules
+        return [reduced.matched(rule, pair) for pair in reduced.pairs]
+
+    masks = {order: flows(of, match) for order, (of, match) in matches.items()}
+    found = set()
+    for order, (of, match) in reversed(list(matches.items())):
+        near = [
+            masks[one.order]
+            for one, _ in matches.values()
+            if one is not of and one.policy.namespace == of.policy.namespace and one.rule.direction is of.rule.direction
+        ]
+        for kind, number in parts(match):
+            own, rest = split(matches[order][1], kind, number)
+            if not getattr(rest, kind):
+                continue
+            mine, left = flows(of, own), flows(of, rest)
+            covered = all(not m & ~_union(iter((r, *others))) for m, r, *others in zip(mine, left, *near, strict=True))
+            if any(mine) and covered:
+                found.add((order, kind, number))
+                matches[order], masks[order] = (of, rest), left
+    return found
+
+
+def _with_one_rule(of: RuleOf, match: Match) -> Policy:
+    return replace(of.policy, rules=(replace(of.rule, match=match),))
+
+
 def expected_dead(meaning: Meaning) -> set[tuple[object, PortItem | None]]:
     """The rules and port items that no flow between pods can use, before equal blockers are merged."""
     places = meaning.universe.places
@@ -439,6 +474,15 @@ def test_answers_are_the_definitions(program: Program) -> None:
 
     shadowed = {one.subject.order: [c.order for c in one.cover] for one in engine.shadowed()}
     assert shadowed == expected_shadowed(meaning)
+
+    items = set()
+    for part in engine.shadowed_items():
+        assert not isinstance(part, NotDecided)
+        kind = "peers" if isinstance(part.item, PodPeer | BlockPeer) else "ports"
+        listed = getattr(part.subject.rule.match, kind)
+        places = {n for n, one in enumerate(listed) if one is part.item}
+        items |= {(part.subject.order, kind, n) for n in places}
+    assert items == expected_items(meaning, shadowed)
 
     assert [one.policy.key for one in engine.redundant()] == expected_redundant(meaning)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from npcompile.ir.policy import Direction, Policy
 from npcompile.questions import Example, NotDecided, Redundant
+from npcompile.relation.answers.covers import irredundant
 from npcompile.relation.bits import members
 from npcompile.relation.boxes import Box, Effort, OutOfEffortError, subtract
 from npcompile.relation.inventory import Inventory
@@ -96,19 +97,7 @@ class _Judge:
         """Which of `others` do all that the policy does, if they do: the first that does alone, or those that are left
         when each in turn is dropped if the rest suffice.
         """
-        if not self._suffice(others):
-            return None
-        if self._suffice([]):
-            return []
-        for other in others:
-            if self._suffice([other]):
-                return [other]
-        kept = list(others)
-        for other in others:
-            rest = [one for one in kept if one is not other]
-            if self._suffice(rest):
-                kept = rest
-        return kept
+        return irredundant(others, self._suffice) if self._suffice(others) else None
 
     def _suffice(self, others: Sequence[_Isolating]) -> bool:
         return all(self._suffice_for(direction, others) for direction in self.one.rules)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from npcompile.ir.policy import Direction
 from npcompile.questions import NotDecided, Shadowed
+from npcompile.relation.answers.covers import irredundant
 from npcompile.relation.bits import members
 from npcompile.relation.boxes import Effort, OutOfEffortError, subtract
 from npcompile.relation.inventory import Inventory
@@ -65,20 +66,7 @@ def _meet(rule: BoxedRule, other: BoxedRule) -> bool:
 
 
 def _cover(rule: BoxedRule, others: Sequence[BoxedRule], effort: Effort) -> Sequence[BoxedRule]:
-    """Which of `others`, all of which meet the rule, match all that it matches: the first that does so alone, or those
-    that are left when each in turn is dropped if the rest suffice; empty if all of them do not.
-    """
-    for other in others:
-        if _covers(rule, [other], effort):
-            return [other]
-    if not _covers(rule, others, effort):
-        return []
-    kept = list(others)
-    for other in others:
-        rest = [one for one in kept if one is not other]
-        if _covers(rule, rest, effort):
-            kept = rest
-    return kept
+    return irredundant(others, lambda some: _covers(rule, some, effort)) or []
 
 
 def _covers(rule: BoxedRule, others: Sequence[BoxedRule], effort: Effort) -> bool:

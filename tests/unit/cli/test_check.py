@@ -67,8 +67,9 @@ def test_findings_exit_with_1(shadowed: Path) -> None:
     [
         (["--fail-on", "error"], 0),
         (["--fail-on", "never"], 0),
-        (["--ignore", "NPC101"], 0),
-        (["--ignore", "shadowed-rule"], 0),
+        (["--ignore", "NPC101"], 1),
+        (["--ignore", "NPC101,NPC102"], 0),
+        (["--ignore", "shadowed-rule,redundant-policy"], 0),
         (["--select", "NPC2"], 0),
         (["--select", "NPC2,NPC1"], 1),
         (["--fail-on", "info", "--ignore", "NPC1"], 1),
@@ -79,7 +80,8 @@ def test_choosing_what_fails(shadowed: Path, options: list[str], code: int) -> N
 
 
 def test_without_its_cover_the_rule_is_not_shadowed(shadowed: Path) -> None:
-    text = SHADOWED.replace(POLICY.replace("NAME", "a"), CLEAN.replace("default-deny", "other").removesuffix("---\n"))
+    cover = POLICY.replace("NAME", "a")
+    text = SHADOWED.replace(cover, cover.replace("port: 80", "port: 81"))
     (shadowed / "all.yaml").write_text(text, encoding="utf-8")
     result = npcompile("check", shadowed, "--output-format", "json")
     assert "NPC101" not in codes(result)

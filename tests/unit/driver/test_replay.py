@@ -131,3 +131,12 @@ def test_a_policy_that_changes_something_is_not_redundant(program: Program) -> N
     ):
         with pytest.raises(InternalError):
             Replayer(program).confirm(claim(lie))
+
+
+def test_an_item_that_is_needed_is_not_shadowed(program: Program) -> None:
+    allowed = flow(program, "ingress-nginx/nginx-ingress-0", "production/payments-api-0", 8080)
+    of = rule_of(program, "production/payments-api", "ingress")
+    for item in (*of.rule.match.peers, *of.rule.match.ports):
+        evidence = FlowWitness(flow=allowed, ingress_allowed=True, matched_by=of, even_without_item=item)
+        with pytest.raises(InternalError):
+            Replayer(program).confirm(claim(evidence))

@@ -18,6 +18,7 @@ from npcompile.questions import (
     Redundant,
     RuleOf,
     Shadowed,
+    ShadowedItem,
     SplitPeer,
     Uncovered,
     Vacuous,
@@ -26,13 +27,16 @@ from npcompile.questions import (
 from npcompile.semantics import Decision, Reason, Side, decide, peer_matches, port_matches, rule_matches, selects
 from npcompile.symbolic.engine import SymbolicEngine
 
-Answer = Shadowed | Redundant | Vacuous | HalfOpen | Uncovered | WayIn | DnsBlocked | SplitPeer | NotDecided
+Answer = (
+    Shadowed | ShadowedItem | Redundant | Vacuous | HalfOpen | Uncovered | WayIn | DnsBlocked | SplitPeer | NotDecided
+)
 
 
 def answers(engine: SymbolicEngine) -> Iterator[Answer]:
     """The answers to all questions."""
     yield from engine.vacuous()
     yield from engine.shadowed()
+    yield from engine.shadowed_items()
     yield from engine.redundant()
     yield from engine.half_open()
     yield from engine.uncovered()
@@ -77,6 +81,11 @@ def check(program: Program, answer: Answer) -> None:
             assert any(matched(program, one, example) for one in cover)
             assert cover
             assert of not in cover
+        case ShadowedItem(subject=of, cover=cover, example=example):
+            near, _ = sides(replayed(program, example), of.rule.direction)
+            assert near.allowed
+            assert matched(program, of, example)
+            assert any(matched(program, one, example) for one in cover)
         case Redundant(policy=policy, examples=examples):
             rest = tuple(one for one in program.policies if one is not policy)
             assert examples
