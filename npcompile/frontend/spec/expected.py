@@ -30,10 +30,14 @@ _WORDS: tuple[tuple[str, str, str], ...] = (
     ("KEY", "a label", LABELS),
     ("VALUE", "a value", 'a value has letters, digits, `-`, `_` and `.`; the empty one is `""`'),
     ("PORT", "a port", PORTS),
-    ("WORD", "a name", ""),
-    ("_EQUALS", "`=`", ""),
+    (
+        "WORD",
+        "a name",
+        "a name has letters, digits, `-` and `_`: `let db = ns:data/app=postgres`, `[severity=warning]`",
+    ),
+    ("_IN", "`=`, `!=`, `in`, `notin`", LABELS),
+    ("_EQUALS", "`=`", "write `let db = ns:data/app=postgres`, `[severity=warning]`"),
     ("_COLON", "`:`", 'a name stands before its sentence: `"db is sealed": deny …`'),
-    ("_IN", "`=`, `!=`, `in` or `notin`", LABELS),
     ("_LPAR", "`(`", "write the values in parentheses: `key in (a, b)`"),
     ("_ON", "`on`", PORTS),
     ("_EXCEPT", "`except`", "write `except A -> B on tcp/8080`"),
@@ -68,7 +72,8 @@ def said(accepted: Set[str], text: str, at: int) -> tuple[int, str, str]:
     """How long the wrong piece is, the message, and what to do, where one of some terminals was expected."""
     found = _WORD_AT.match(text, at)
     piece = found[0] if found else ""
-    choices = [(word, advice) for terminal, word, advice in _WORDS if terminal in accepted]
+    open_ = accepted - {"_EQUALS"} if "_IN" in accepted else accepted
+    choices = [(word, advice) for terminal, word, advice in _WORDS if terminal in open_]
     if len(choices) > 1 and _ENDPOINT in accepted:
         choices = choices[:1]
     words = _listed([word for word, _ in choices])
@@ -109,6 +114,8 @@ def _meant(accepted: Set[str], piece: str, rest: str) -> str:
         return _meant_endpoint(piece)
     if "*" in piece and accepted & {"VALUE", "_EQUALS", "_AND", "KEY"}:
         return "labels are compared whole: list the values with `key in (a, b)`, or write `key` for any value"
+    if "=" in piece and "_SLASH" in accepted:
+        return f"write `ns:NAME/{piece}`, without a blank, or `ns:NAME/(… & {piece})`"
     if piece == "," and "_AND" in accepted:
         return "write `&` where both must hold, `|` where one is enough"
     if piece.lower() in ("port", "ports", "tcp", "udp") or piece.startswith((":", "tcp/", "udp/")):

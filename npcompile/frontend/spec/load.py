@@ -84,7 +84,9 @@ class _File:
             reader.wrong(name, f"`{name}` is defined twice", "give the second one another name")
         before = len(self.problems.found)
         side = reader.side(trees(tree)[0])
-        self._names[str(name)] = side if len(self.problems.found) == before else None
+        used = (tokens(one)[0].removeprefix("@") for one in tree.find_data("reference"))
+        sound = all(self._names.get(one) is not None for one in used)
+        self._names[str(name)] = side if sound and len(self.problems.found) == before else None
 
     def _assertion(self, reader: Reader, tree: Tree[Token]) -> Assertion:
         sentence, *attributes = trees(tree)
