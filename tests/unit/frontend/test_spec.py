@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from pathlib import Path
 
@@ -256,6 +257,18 @@ def test_what_is_said_of_mistakes(golden: Golden, case: str) -> None:
     with pytest.raises(InputError) as caught:
         load_assertions([file])
     golden.check(FORMATS["full"](caught.value.diagnostics, {}), (ROOT / path).with_suffix(".err"))
+
+
+SENTENCE = re.compile(r'(deny|allow|only|isolated|let)\b|"')
+
+
+def test_the_documentation_is_of_this_language() -> None:
+    text = (ROOT / "docs/assertions.md").read_text(encoding="utf-8")
+    blocks = [one for one in re.findall(r"```\n(.*?)```", text, re.DOTALL) if SENTENCE.match(one)]
+    names = "let worker = ns:a\nlet bank = world\nlet dns = ns:b\nlet A = ns:a\nlet B = ns:b\n"
+    assert len(blocks) == 4
+    for sentences in blocks:
+        assert parsed(names + re.sub(r"(?<![@\w])([AB])(?= |$)", r"@\1", sentences, flags=re.MULTILINE))
 
 
 def network(text: Ends) -> Network:
