@@ -75,6 +75,7 @@ class Selection:
     declared: Mapping[PortName, Mapping[int, int]]
     _labels: LabelIndex = field(repr=False)  # of namespaces, in the order of `_named`
     _named: tuple[int, ...] = field(repr=False)  # what is in them
+    _inhabitants: dict[tuple[Requirement, ...], int] = field(default_factory=dict, repr=False)  # only remembers
 
     def subjects(self, namespace: str, selector: Selector) -> int:
         """The pods of a namespace that a selector matches."""
@@ -96,10 +97,12 @@ class Selection:
                 assert_never(peer)
 
     def _inside(self, namespaces: Selector) -> int:
-        bits = 0
-        for place in members(self._labels.select(namespaces)):
-            bits |= self._named[place]
-        return bits
+        if namespaces.requirements not in self._inhabitants:
+            bits = 0
+            for place in members(self._labels.select(namespaces)):
+                bits |= self._named[place]
+            self._inhabitants[namespaces.requirements] = bits
+        return self._inhabitants[namespaces.requirements]
 
     def numbers(self, name: str, protocol: Protocol) -> Mapping[int, int]:
         """Who declares which numbers under a port name."""
