@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 
@@ -25,12 +26,14 @@ class SourceFile:
 
     def line(self, number: int) -> str:
         """The text of a line, without its end; empty beyond the end of the file."""
-        line, start = 1, 0
-        for end in LINE_BREAK.finditer(self.text):
-            if line == number:
-                return self.text[start : end.start()]
-            line, start = line + 1, end.end()
-        return self.text[start:] if line == number else ""
+        lines = _lines(self.text)
+        return lines[number - 1] if 0 < number <= len(lines) else ""
+
+
+@lru_cache(maxsize=64)
+def _lines(text: str) -> list[str]:
+    """A text's lines, kept because findings come file by file, and each shows several lines."""
+    return LINE_BREAK.split(text)
 
 
 @dataclass(frozen=True, slots=True)
