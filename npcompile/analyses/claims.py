@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from npcompile.analyses.checks.pods import Pods
 from npcompile.diagnostics.model import Fix, Note, RuleCode, Scope, Severity
 from npcompile.ir.cluster import Namespace
 from npcompile.ir.flow import Endpoint, Flow
@@ -143,6 +144,7 @@ class Case:
     `scope` tells for whom that engine speaks.  `any_pod` gives the engine that speaks for every pod that could exist;
     it loads z3, so it is asked only where its answer is worth that.  `ways_in` has the engine's answers to the question
     that two checks ask, found once.  `cni` is the network plugin that the user asks about; no answer depends on it.
+    `pods` finds the pods of the input that policies and rules speak of.
     """
 
     program: Program
@@ -150,6 +152,7 @@ class Case:
     engine: Engine
     any_pod: Callable[[], Engine]
     ways_in: Callable[[], Sequence[WayIn | NotDecided]]
+    pods: Callable[[], Pods]
     cni: Cni | None = None
 
 

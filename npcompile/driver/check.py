@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
+from npcompile.analyses.checks.pods import Pods
 from npcompile.analyses.checks.registry import CHECKS
 from npcompile.analyses.claims import Case, Claim, Cni, Undecided
 from npcompile.diagnostics.errors import InputError
@@ -86,6 +87,7 @@ def check_program(program: Program, options: CheckOptions) -> Iterator[Diagnosti
         engine=engine,
         any_pod=any_pod,
         ways_in=cache(lambda: tuple(engine.ways_in())),
+        pods=cache(lambda: Pods(program.cluster)),
         cni=options.cni,
     )
     replayer = Replayer(program)

@@ -48,7 +48,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from npcompile.analyses.checks.pods import Pods
 from npcompile.analyses.checks.wording import named
 from npcompile.analyses.claims import Case, Claim, Textual, Undecided
 from npcompile.diagnostics.model import Kind, Note, RuleCode, Scope, Severity
@@ -62,7 +61,7 @@ RULE = RuleCode(code="NPC411", slug="ambiguous-port-name", severity=Severity.INF
 
 def check(case: Case) -> Iterator[Claim | Undecided]:
     """One claim a named port that has several numbers among its destinations."""
-    pods = Pods(case.program.cluster)
+    pods = case.pods()
     for policy in case.program.policies:
         for rule in policy.rules:
             for item in rule.match.ports:

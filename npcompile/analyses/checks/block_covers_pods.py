@@ -41,7 +41,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from npcompile.analyses.checks.pods import Pods
 from npcompile.analyses.checks.wording import named, some
 from npcompile.analyses.claims import Case, Claim, Matching, Undecided
 from npcompile.diagnostics.model import Kind, RuleCode, Scope, Severity
@@ -56,21 +55,22 @@ RULE = RuleCode(code="NPC420", slug="block-covers-pods", severity=Severity.INFO,
 
 def check(case: Case) -> Iterator[Claim | Undecided]:
     """One claim a block that holds a pod's address."""
-    pods = Pods(case.program.cluster)
+    pods = case.pods()
     for policy in case.program.policies:
         for rule in policy.rules:
             for peer in rule.match.peers:
                 if isinstance(peer, BlockPeer):
-                    held = list(pods.within(peer))
+                    held = pods.within(peer)
                     if held:
                         yield _claim(RuleOf(policy=policy, rule=rule), peer, held)
 
 
 def _claim(rule: RuleOf, peer: BlockPeer, held: Sequence[tuple[Pod, Address]]) -> Claim:
     pod, address = held[0]
+    pods = list({one.key: one for one, _ in held}.values())
     return Claim(
         rule=RULE,
-        message=f"{named(rule)}: `{peer.cidr}` holds addresses of {some([one for one, _ in held])}",
+        message=f"{named(rule)}: `{peer.cidr}` holds addresses of {some(pods)}",
         span=peer.span,
         evidence=Matching(policy=rule.policy, endpoint=Endpoint(pod=pod, address=address), peer=peer, holds=True),
         scope=Scope.INVENTORY,

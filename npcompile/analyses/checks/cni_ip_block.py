@@ -57,7 +57,7 @@ def check(case: Case) -> Iterator[Claim | Undecided]:
     """One claim a block that holds a pod's or a node's address."""
     if case.cni is not Cni.CILIUM:
         return
-    pods = Pods(case.program.cluster)
+    pods = case.pods()
     for policy in case.program.policies:
         for rule in policy.rules:
             for peer in rule.match.peers:
@@ -66,7 +66,7 @@ def check(case: Case) -> Iterator[Claim | Undecided]:
 
 
 def _claims(case: Case, pods: Pods, rule: RuleOf, peer: BlockPeer) -> Iterator[Claim]:
-    pod = next(pods.within(peer), None)
+    pod = next(iter(pods.within(peer)), None)
     if pod is not None:
         end = Endpoint(pod=pod[0], address=pod[1])
         whose, advice = f"the address of pod `{pod[0]}`", "select the pods by their labels, too"

@@ -46,7 +46,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from npcompile.analyses.checks.pods import Pods
 from npcompile.analyses.claims import Case, Claim, Cni, Textual, Undecided
 from npcompile.diagnostics.model import Kind, RuleCode, Scope, Severity
 from npcompile.ir.cluster import Pod, Service, ServicePort
@@ -58,7 +57,7 @@ def check(case: Case) -> Iterator[Claim | Undecided]:
     """One claim a Service, with pods behind it that some policy selects, that changes the port."""
     if case.cni is not Cni.AWS:
         return
-    pods = Pods(case.program.cluster)
+    pods = case.pods()
     isolated: dict[str, dict[tuple[str, str], Pod]] = {}
     for policy in case.program.policies:
         isolated.setdefault(policy.namespace, {}).update({pod.key: pod for pod in pods.subjects(policy)})

@@ -40,7 +40,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from npcompile.analyses.checks.pods import Pods
 from npcompile.analyses.checks.wording import some
 from npcompile.analyses.claims import Case, Claim, Cni, Matching, Undecided
 from npcompile.diagnostics.model import Kind, RuleCode, Scope, Severity
@@ -55,7 +54,7 @@ def check(case: Case) -> Iterator[Claim | Undecided]:
     """One claim a policy that selects pods without an owner."""
     if case.cni is not Cni.AWS:
         return
-    pods = Pods(case.program.cluster)
+    pods = case.pods()
     for policy in case.program.policies:
         bare = [pod for pod in pods.subjects(policy) if pod.workload is None]
         if bare:

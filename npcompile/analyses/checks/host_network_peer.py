@@ -48,7 +48,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from npcompile.analyses.checks.pods import Pods
 from npcompile.analyses.checks.wording import named, some
 from npcompile.analyses.claims import Case, Claim, Matching, Undecided
 from npcompile.diagnostics.model import Kind, RuleCode, Scope, Severity
@@ -62,7 +61,7 @@ RULE = RuleCode(code="NPC418", slug="host-network-peer", severity=Severity.WARNI
 
 def check(case: Case) -> Iterator[Claim | Undecided]:
     """One claim a peer that asks for certain pods, some of them on their node's network."""
-    pods = Pods(case.program.cluster)
+    pods = case.pods()
     for policy in case.program.policies:
         for rule in policy.rules:
             for peer in rule.match.peers:

@@ -36,7 +36,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from npcompile.analyses.checks.pods import Pods
 from npcompile.analyses.checks.wording import some
 from npcompile.analyses.claims import Case, Claim, Matching, Undecided
 from npcompile.diagnostics.model import Kind, RuleCode, Scope, Severity
@@ -49,7 +48,7 @@ RULE = RuleCode(code="NPC417", slug="host-network-subject", severity=Severity.WA
 
 def check(case: Case) -> Iterator[Claim | Undecided]:
     """One claim a policy whose labels fit pods that it does not protect."""
-    pods = Pods(case.program.cluster)
+    pods = case.pods()
     for policy in case.program.policies:
         fitting = pods.labelled(policy, PodPeer(namespaces=None, pods=policy.subjects))
         hosts = [pod for pod in fitting if pod.host_network]

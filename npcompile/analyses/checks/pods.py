@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import assert_never
 
 from npcompile import semantics
@@ -29,12 +31,15 @@ class Pods:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
+        self.on_pod_network = _on_pod_network(cluster.pods)
         self._alike: dict[str, dict[frozenset[tuple[str, str]], list[Pod]]] = {}
         for pod in cluster.pods:
             labels = frozenset(pod.labels.items())
             self._alike.setdefault(pod.namespace, {}).setdefault(labels, []).append(pod)
         self._found: dict[tuple[str | None, Selector, Selector], tuple[Pod, ...]] = {}
-        self._destinations: dict[tuple[str, Selector | tuple[Peer, ...]], Destinations] = {}
+        self._destinations: dict[tuple[str | None, Selector | tuple[Peer, ...]], Destinations] = {}
+        addresses = [(point(address), pod, address) for pod in self.on_pod_network for address in pod.addresses]
+        self._addresses = sorted(addresses, key=lambda entry: (entry[0], entry[1].key))
 
     def subjects(self, policy: Policy) -> tuple[Pod, ...]:
         """The pods that a policy selects."""
@@ -43,15 +48,17 @@ class Pods:
     def destinations(self, policy: Policy, rule: Rule) -> Destinations:
         """The pods that flows of a rule may go to: its subjects or, for egress, whom its peers match."""
         ingress = rule.direction is Direction.INGRESS
-        key = (policy.namespace, policy.subjects if ingress else rule.match.peers)
+        peers = rule.match.peers
+        own = ingress or any(isinstance(peer, PodPeer) and peer.namespaces is None for peer in peers)
+        key = (policy.namespace if own else None, policy.subjects if ingress else peers)
         if key not in self._destinations:
-            found = self.subjects(policy) if ingress else self._peers(policy, rule.match.peers)
+            found = self.subjects(policy) if ingress else self._peers(policy, peers)
             self._destinations[key] = _destinations(found)
         return self._destinations[key]
 
     def _peers(self, policy: Policy, peers: tuple[Peer, ...]) -> tuple[Pod, ...]:
         if not peers:
-            return _on_pod_network(self._cluster.pods)
+            return self.on_pod_network
         found = {pod.key: pod for peer in peers for pod in self.matched(policy, peer)}
         return tuple(found[key] for key in sorted(found))
 
@@ -61,18 +68,18 @@ class Pods:
             case PodPeer():
                 return _on_pod_network(self.labelled(policy, peer))
             case BlockPeer():
-                return tuple(pod for pod, _ in self.within(peer))
+                return tuple(sorted((pod for pod, _ in self.within(peer)), key=lambda pod: pod.key))
             case _:
                 assert_never(peer)
 
-    def within(self, peer: BlockPeer) -> Iterator[tuple[Pod, Address]]:
-        """The pods that have an address in an ipBlock, each with the first such address."""
-        addresses = block_except(peer.cidr, peer.excepts)
-        for pod in _on_pod_network(self._cluster.pods):
-            for address in pod.addresses:
-                if point(address) in addresses:
-                    yield pod, address
-                    break
+    def within(self, peer: BlockPeer) -> list[tuple[Pod, Address]]:
+        """The pods that have an address in an ipBlock, in the order of addresses; a pod that has two comes twice."""
+        found = []
+        for first, last in block_except(peer.cidr, peer.excepts):
+            start = bisect_left(self._addresses, first, key=itemgetter(0))
+            end = bisect_right(self._addresses, last, key=itemgetter(0))
+            found += [(pod, address) for _, pod, address in self._addresses[start:end]]
+        return found
 
     def labelled(self, policy: Policy, peer: PodPeer) -> tuple[Pod, ...]:
         """The pods whose labels a peer asks for, those on their node's network, which it never matches, included."""

@@ -47,8 +47,9 @@ Good:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
-from npcompile.analyses.checks.pods import Destinations, Pods
+from npcompile.analyses.checks.pods import Destinations
 from npcompile.analyses.checks.wording import named
 from npcompile.analyses.claims import Case, Claim, Textual, Undecided
 from npcompile.diagnostics.model import Kind, Note, RuleCode, Scope, Severity
@@ -63,7 +64,7 @@ RULE = RuleCode(code="NPC413", slug="service-port", severity=Severity.WARNING, k
 
 def check(case: Case) -> Iterator[Claim | Undecided]:
     """One claim a port item that a Service has, and none of the pods behind it."""
-    pods = Pods(case.program.cluster)
+    pods = case.pods()
     services = ServicePorts(case.program.cluster)
     for policy in case.program.policies:
         for rule in policy.rules:
@@ -82,48 +83,46 @@ def goes_to_pods(rule: Rule) -> bool:
     return rule.direction is Direction.INGRESS or (bool(peers) and all(isinstance(peer, PodPeer) for peer in peers))
 
 
+Meant = tuple[Service, ServicePort]
+
+
 class ServicePorts:
-    """The Services of a cluster, by what their ports are."""
+    """The Services of a cluster, by their namespaces.  What is asked of the same pods again is answered once."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self._by_number: dict[tuple[Protocol, int], list[tuple[Service, ServicePort]]] = {}
-        self._in_namespace: dict[str, list[Service]] = {}
+        self._services: dict[str, list[Service]] = {}
         for service in cluster.services:
             if service.selector:
-                self._in_namespace.setdefault(service.namespace, []).append(service)
-                for port in service.ports:
-                    self._by_number.setdefault((port.protocol, port.number), []).append((service, port))
+                self._services.setdefault(service.namespace, []).append(service)
+        self._answers: dict[tuple[Destinations, Protocol, int], Meant | None] = {}
 
-    def mistaken_for(self, found: Destinations, item: PortItem) -> tuple[Service, ServicePort] | None:
+    def mistaken_for(self, found: Destinations, item: PortItem) -> Meant | None:
         """The Service of the pods whose port an item has, where none of the pods is known to serve that port itself."""
-        if not isinstance(item, PortRange) or item.first != item.last:
+        if not isinstance(item, PortRange) or item.first != item.last or item.first in found.numbers[item.protocol]:
             return None
-        wanted, protocol = item.first, item.protocol
-        if wanted in found.numbers[protocol]:
-            return None
-        candidates = self._by_number.get((protocol, wanted), ())
-        meant = next(((one, port) for one, port in candidates if _is_before(one, found.pods)), None)
-        if meant is None or any(self._is_target(namespace, item, found.pods) for namespace in _namespaces(found.pods)):
-            return None
-        return meant
+        key = (found, item.protocol, item.first)
+        if key not in self._answers:
+            self._answers[key] = self._meant(found.pods, item.protocol, item.first)
+        return self._answers[key]
 
-    def _is_target(self, namespace: str, item: PortRange, pods: Sequence[Pod]) -> bool:
-        """Whether a Service sends traffic to a port of its pods, by number; a name is a port that they declare."""
-        return any(
-            port.protocol is item.protocol and port.target == item.first and _is_before(service, pods)
-            for service in self._in_namespace.get(namespace, ())
-            for port in service.ports
-        )
+    def _meant(self, pods: Sequence[Pod], protocol: Protocol, wanted: int) -> Meant | None:
+        """A Service's target that is a name needs no look: it is a port that the pods declare."""
+        meant = None
+        for namespace, group in groupby(pods, key=lambda pod: pod.namespace):
+            members = list(group)
+            for service in self._services.get(namespace, ()):
+                ports = [port for port in service.ports if port.protocol is protocol]
+                if any(wanted in (port.number, port.target) for port in ports) and _is_before(service, members):
+                    if any(port.target == wanted for port in ports):
+                        return None
+                    meant = meant or (service, next(port for port in ports if port.number == wanted))
+        return meant
 
 
 def _is_before(service: Service, pods: Sequence[Pod]) -> bool:
-    """Whether some of the pods are behind a Service."""
+    """Whether some of the pods, which are of its namespace, are behind a Service."""
     selector = service.selector or {}
-    return any(pod.namespace == service.namespace and selector.items() <= pod.labels.items() for pod in pods)
-
-
-def _namespaces(pods: Sequence[Pod]) -> list[str]:
-    return sorted({pod.namespace for pod in pods})
+    return any(selector.items() <= pod.labels.items() for pod in pods)
 
 
 def _claim(rule: RuleOf, item: PortItem, service: Service, port: ServicePort) -> Claim:

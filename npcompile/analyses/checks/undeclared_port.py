@@ -38,7 +38,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from npcompile.analyses.checks.pods import Destinations, Pods
+from npcompile.analyses.checks.pods import Destinations
 from npcompile.analyses.checks.service_port import ServicePorts, goes_to_pods
 from npcompile.analyses.checks.wording import named, some
 from npcompile.analyses.claims import Case, Claim, Textual, Undecided
@@ -54,7 +54,7 @@ _SHOWN = 5
 
 def check(case: Case) -> Iterator[Claim | Undecided]:
     """One claim a port item that nobody declares; what `service-port` explains is left to it."""
-    pods = Pods(case.program.cluster)
+    pods = case.pods()
     services = ServicePorts(case.program.cluster)
     for policy in case.program.policies:
         for rule in policy.rules:

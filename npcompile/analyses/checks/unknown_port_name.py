@@ -39,7 +39,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from npcompile.analyses.checks.pods import Destinations, Pods
+from npcompile.analyses.checks.pods import Destinations
 from npcompile.analyses.checks.wording import named, some
 from npcompile.analyses.claims import Case, Claim, PortUndeclared, Undecided
 from npcompile.diagnostics.model import Kind, RuleCode, Scope, Severity
@@ -52,7 +52,7 @@ RULE = RuleCode(code="NPC410", slug="unknown-port-name", severity=Severity.WARNI
 
 def check(case: Case) -> Iterator[Claim | Undecided]:
     """One claim a named port that none of the destinations declares."""
-    pods = Pods(case.program.cluster)
+    pods = case.pods()
     for policy in case.program.policies:
         for rule in policy.rules:
             for item in rule.match.ports:
