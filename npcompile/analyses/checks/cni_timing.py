@@ -1,8 +1,8 @@
 """When the network plugin begins to enforce a policy (`--cni aws` or `calico`).
 
 The API leaves it open.  With the Amazon VPC CNI as it comes, a new pod allows everything until its policies are
-configured; `NETWORK_POLICY_ENFORCING_MODE=strict` turns that round.  With Calico a change of a policy applies to new
-connections, and one that is open lives on.
+configured; `NETWORK_POLICY_ENFORCING_MODE=strict` turns that round (Amazon EKS user guide).  Calico judges the first
+packet of a connection, and one that is open lives on when a policy changes (Calico reference, "Connection tracking").
 
 Bad (`--cni aws`):
 
@@ -38,7 +38,7 @@ _SAYS = {
     ),
     Cni.CALICO: (
         "lets connections that are open live on when a policy changes",
-        "restart the pods whose connections must end",
+        "end them, or delete their state with the `conntrack` tool, when a policy is tightened",
     ),
 }
 
