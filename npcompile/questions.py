@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 from npcompile.ir.cluster import Namespace, Pod
@@ -168,6 +169,31 @@ class Redundant:
     examples: tuple[Example, ...]
 
 
+class Breadth(Enum):
+    """Everyone, of one kind.  Addresses are those that are no pod's; pods are all other ones."""
+
+    IPV4 = "all of IPv4"
+    IPV6 = "all of IPv6"
+    PODS = "every pod"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WideOpen:
+    """An isolated pod of `namespace`, whose rules of `direction` together match everyone of a kind on some port.
+
+    In an inventory, the kind must have members, and every pod is more than those of the namespace.  `every_port`: on
+    all ports, port-less protocols included; else there is no such pod in the namespace.  `rules` suffice for the
+    subject of `example` on its port, and are irredundant; the first of them matches the example.
+    """
+
+    namespace: str
+    direction: Direction
+    breadth: Breadth
+    every_port: bool
+    rules: tuple[RuleOf, ...]
+    example: Example
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotDecided:
     """A question about `policy` (and `rule`) that ran out of effort."""
@@ -200,6 +226,10 @@ class Engine(Protocol):
 
     def half_open(self) -> Iterator[HalfOpen | NotDecided]:
         """Rules whose flows the other end denies; an egress rule's other end is the destination's ingress."""
+        ...
+
+    def wide_open(self) -> Iterator[WideOpen | NotDecided]:
+        """Isolated pods that are open to everyone of a kind: by namespace, direction (ingress first) and kind."""
         ...
 
     def uncovered(self) -> Iterator[Uncovered | NotDecided]:

@@ -17,6 +17,7 @@ from npcompile.questions import (
     Uncovered,
     Vacuous,
     WayIn,
+    WideOpen,
 )
 from npcompile.relation import inventory
 from npcompile.relation.answers import (
@@ -29,6 +30,7 @@ from npcompile.relation.answers import (
     uncovered,
     vacuous,
     ways_in,
+    wide_open,
 )
 
 PIECES = 200_000
@@ -64,6 +66,10 @@ class RelationEngine:
     def half_open(self) -> Iterator[HalfOpen | NotDecided]:
         """Rules whose flows the other end denies."""
         return half_open.half_open(self._inventory)
+
+    def wide_open(self) -> Iterator[WideOpen | NotDecided]:
+        """Isolated pods that are open to everyone of a kind."""
+        return wide_open.wide_open(self._inventory)
 
     def uncovered(self) -> Iterator[Uncovered | NotDecided]:
         """Holes in default-deny, by namespace and direction."""

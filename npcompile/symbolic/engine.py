@@ -28,8 +28,9 @@ from npcompile.questions import (
     Uncovered,
     Vacuous,
     WayIn,
+    WideOpen,
 )
-from npcompile.symbolic import boxes, properties, redundancy, shadowing
+from npcompile.symbolic import boxes, breadth, properties, redundancy, shadowing
 from npcompile.symbolic.decode import Candidates
 from npcompile.symbolic.session import Session
 from npcompile.symbolic.solve import OutOfEffortError
@@ -70,6 +71,10 @@ class SymbolicEngine:
     def half_open(self) -> Iterator[HalfOpen | NotDecided]:
         """Rules, or their port items, that no flow between pods can ever use: only fully dead ones."""
         return _each("half-open", self._session.rules, self._half_open)
+
+    def wide_open(self) -> Iterator[WideOpen | NotDecided]:
+        """Isolated pods that are open to everyone of a kind."""
+        return breadth.wide_open(self._session, "wide-open")
 
     def uncovered(self) -> Iterator[Uncovered | NotDecided]:
         """Listed namespaces and those with policies, in which a pod is possible that no policy isolates.

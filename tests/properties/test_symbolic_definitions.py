@@ -30,7 +30,7 @@ from npcompile.ir.policy import (
 )
 from npcompile.ir.program import Program
 from npcompile.netset.ports import Protocol
-from npcompile.questions import NotDecided, RuleOf
+from npcompile.questions import Breadth, NotDecided, RuleOf
 from npcompile.semantics import peer_matches, port_matches, selects
 from npcompile.symbolic.engine import SymbolicEngine
 from tests.properties.redundancy_oracle import parts, split
@@ -374,6 +374,32 @@ def _with_one_rule(of: RuleOf, match: Match) -> Policy:
     return replace(of.policy, rules=(replace(of.rule, match=match),))
 
 
+def expected_wide_open(meaning: Meaning) -> dict[tuple[str, Direction, Breadth], bool]:
+    """Where a pod is possible that is open to everyone of a kind, and whether on all ports."""
+    places = meaning.universe.places
+    kinds = {
+        Breadth.IPV4: [n for n, place in enumerate(places) if place.pod is None and place.cell != len(CELLS) - 1],
+        Breadth.IPV6: [n for n, place in enumerate(places) if place.pod is None and place.cell == len(CELLS) - 1],
+        Breadth.PODS: [n for n, place in enumerate(places) if place.pod is not None],
+    }
+    found: dict[tuple[str, Direction, Breadth], bool] = {}
+    for subject, place in enumerate(places):
+        if place.pod is None or place.cell is not None:
+            continue
+        for direction in Direction:
+            for breadth, everyone in kinds.items():
+                # a destination that is anyone need not declare any name
+                points = (1 << len(POINTS) * (2 if direction is Direction.INGRESS else 1)) - 1
+                for peer in everyone:
+                    pair = (peer, subject) if direction is Direction.INGRESS else (subject, peer)
+                    rules = (of for of in meaning.universe.rules if of.rule.direction is direction)
+                    points &= _union(meaning.matched(of, pair) for of in rules)
+                key = (place.pod.namespace, direction, breadth)
+                if points:
+                    found[key] = found.get(key, False) or bool(points >> len(POINTS) - 1 & 1)
+    return found
+
+
 def expected_dead(meaning: Meaning) -> set[tuple[object, PortItem | None]]:
     """The rules and port items that no flow between pods can use, before equal blockers are merged."""
     places = meaning.universe.places
@@ -475,14 +501,8 @@ def test_answers_are_the_definitions(program: Program) -> None:
     shadowed = {one.subject.order: [c.order for c in one.cover] for one in engine.shadowed()}
     assert shadowed == expected_shadowed(meaning)
 
-    items = set()
-    for part in engine.shadowed_items():
-        assert not isinstance(part, NotDecided)
-        kind = "peers" if isinstance(part.item, PodPeer | BlockPeer) else "ports"
-        listed = getattr(part.subject.rule.match, kind)
-        places = {n for n, one in enumerate(listed) if one is part.item}
-        items |= {(part.subject.order, kind, n) for n in places}
-    assert items == expected_items(meaning, shadowed)
+    wide = {(one.namespace, one.direction, one.breadth): one.every_port for one in engine.wide_open()}
+    assert wide == expected_wide_open(meaning)
 
     assert [one.policy.key for one in engine.redundant()] == expected_redundant(meaning)
 
@@ -503,6 +523,21 @@ def test_answers_are_the_definitions(program: Program) -> None:
     assert {(one.policy.key, one.udp_allowed) for one in engine.dns_blocked()} == expected_dns(meaning)
     split = {(one.subject.order, _place(one.subject, one.namespaces, one.pods)) for one in engine.split_peers()}
     assert split == expected_split(meaning)
+
+
+@settings(max_examples=10, deadline=None)
+@given(programs())
+def test_superfluous_parts_of_rules_are_the_definitions(program: Program) -> None:
+    engine, meaning = SymbolicEngine(program), Meaning(program)
+    gone = {one.subject.order for one in engine.shadowed()}
+    items = set()
+    for part in engine.shadowed_items():
+        assert not isinstance(part, NotDecided)
+        kind = "peers" if isinstance(part.item, PodPeer | BlockPeer) else "ports"
+        listed = getattr(part.subject.rule.match, kind)
+        places = {n for n, one in enumerate(listed) if one is part.item}
+        items |= {(part.subject.order, kind, n) for n in places}
+    assert items == expected_items(meaning, gone)
 
 
 def _place(of: RuleOf, one: PodPeer, other: PodPeer) -> int:

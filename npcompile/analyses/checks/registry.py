@@ -33,6 +33,7 @@ from npcompile.analyses.checks import (
     unknown_namespace,
     unknown_port_name,
     vacuous,
+    wide_open,
 )
 from npcompile.analyses.claims import Check
 
@@ -45,6 +46,7 @@ CHECKS: tuple[Check, ...] = (
     uncovered,
     reachable,
     exposed,
+    wide_open,
     dns_blocked,
     inactive_rules,
     split_peer,

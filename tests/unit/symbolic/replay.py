@@ -23,6 +23,7 @@ from npcompile.questions import (
     Uncovered,
     Vacuous,
     WayIn,
+    WideOpen,
 )
 from npcompile.semantics import Decision, Reason, Side, decide, peer_matches, port_matches, rule_matches, selects
 from npcompile.symbolic.engine import SymbolicEngine
@@ -38,6 +39,7 @@ def answers(engine: SymbolicEngine) -> Iterator[Answer]:
     yield from engine.shadowed()
     yield from engine.shadowed_items()
     yield from engine.redundant()
+    yield from engine.wide_open()
     yield from engine.half_open()
     yield from engine.uncovered()
     yield from engine.ways_in()
@@ -86,6 +88,10 @@ def check(program: Program, answer: Answer) -> None:
             assert near.allowed
             assert matched(program, of, example)
             assert any(matched(program, one, example) for one in cover)
+        case WideOpen(direction=direction, rules=rules, example=example):
+            near, _ = sides(replayed(program, example), direction)
+            assert near.reason is Reason.RULE
+            assert matched(program, rules[0], example)
         case Redundant(policy=policy, examples=examples):
             rest = tuple(one for one in program.policies if one is not policy)
             assert examples
