@@ -49,11 +49,16 @@ def command(
     """
     config = find_config()
     level = fail_on or config.fail_on or "warning"
+    selected, ignored = _words(select) or config.select, (*_words(ignore), *config.ignore)
+    if selected or ignored:
+        from npcompile.driver.rules import refuse_unknown
+
+        refuse_unknown((*selected, *ignored))
     report = run_check(
         _programs((*paths, *files), config),
         CheckOptions(
-            select=_words(select) or config.select,
-            ignore=(*_words(ignore), *config.ignore),
+            select=selected,
+            ignore=ignored,
             fail_on=_SEVERITIES.get(level),
             effort=effort or config.effort or DEFAULT_EFFORT,
             symbolic=symbolic,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 from npcompile.analyses.checks.pods import Pods
@@ -124,14 +124,13 @@ def _wanted(rule: RuleCode, options: CheckOptions) -> bool:
     """Selected by code prefix or slug; errors of the input cannot be ignored."""
     if rule.severity is Severity.ERROR and rule.kind is Kind.INPUT:
         return True
-    names = (rule.code, rule.slug)
-    chosen = not options.select or any(_names(word, names) for word in options.select)
-    return chosen and not any(_names(word, names) for word in options.ignore)
+    chosen = not options.select or any(names(word, rule) for word in options.select)
+    return chosen and not any(names(word, rule) for word in options.ignore)
 
 
-def _names(word: str, names: tuple[str, str]) -> bool:
-    code, slug = names
-    return code.startswith(word.upper()) or slug == word
+def names(word: str, rule: RuleCode) -> bool:
+    """Whether a word of `--select` or `--ignore` means a rule."""
+    return rule.code.startswith(word.upper()) or rule.slug == word
 
 
 def _exit_of(diagnostic: Diagnostic, options: CheckOptions) -> Exit:
@@ -140,8 +139,3 @@ def _exit_of(diagnostic: Diagnostic, options: CheckOptions) -> Exit:
     if options.fail_on is not None and diagnostic.severity >= options.fail_on:
         return Exit.FINDINGS
     return Exit.CLEAN
-
-
-def with_effort(options: CheckOptions, effort: int | None) -> CheckOptions:
-    """The options with another effort, if one is given."""
-    return options if effort is None else replace(options, effort=effort)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from types import ModuleType
@@ -12,7 +13,8 @@ from types import ModuleType
 from npcompile.analyses import addressing
 from npcompile.analyses.checks.registry import CHECKS
 from npcompile.backends.iptables import limits
-from npcompile.diagnostics.model import RuleCode
+from npcompile.diagnostics.errors import InputError
+from npcompile.diagnostics.model import RuleCode, diagnose
 from npcompile.driver import bindings, check, config, emit, test
 from npcompile.frontend import codes
 from npcompile.frontend.spec import codes as spec_codes
@@ -34,6 +36,20 @@ def documented_rules() -> Mapping[str, Documented]:
     """Every rule by its code, sorted."""
     found = {one.rule.code: one for one in _all()}
     return dict(sorted(found.items()))
+
+
+def refuse_unknown(words: Iterable[str]) -> None:
+    """Raise InputError for words of `--select` and `--ignore` that mean no rule: they would hide findings silently."""
+    rules = [one.rule for one in documented_rules().values()]
+    known = [name for rule in rules for name in (rule.code, rule.slug)]
+    unknown = []
+    for word in words:
+        if not any(check.names(word, rule) for rule in rules):
+            close = difflib.get_close_matches(word, known, n=1)
+            hint = f"did you mean `{close[0]}`?" if close else "`npcompile rule` lists all"
+            unknown.append(diagnose(addressing.USAGE, None, f"there is no rule `{word}`", help=hint))
+    if unknown:
+        raise InputError(unknown)
 
 
 def _all() -> Iterator[Documented]:

@@ -79,6 +79,14 @@ def test_choosing_what_fails(shadowed: Path, options: list[str], code: int) -> N
     assert npcompile("check", shadowed, *options).code == code
 
 
+@pytest.mark.parametrize("option", ["--select", "--ignore"])
+def test_a_rule_that_does_not_exist_hides_nothing(shadowed: Path, option: str) -> None:
+    result = npcompile("check", shadowed, option, "NPC101,NPC999,shadow-rule")
+    assert (result.code, result.out) == (2, "")
+    assert "there is no rule `NPC999`" in result.err
+    assert "did you mean `shadowed-rule`?" in result.err
+
+
 def test_without_its_cover_the_rule_is_not_shadowed(shadowed: Path) -> None:
     cover = POLICY.replace("NAME", "a")
     text = SHADOWED.replace(cover, cover.replace("port: 80", "port: 81"))
