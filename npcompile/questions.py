@@ -195,6 +195,18 @@ class WideOpen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DefeatedDeny:
+    """`policy`, which has subjects and no rule, isolates them in `direction`, and `rules` of other policies match every
+    flow of every one of them.  `rules` are irredundant; `example` is matched by the first of them.
+    """
+
+    policy: Policy
+    direction: Direction
+    rules: tuple[RuleOf, ...]
+    example: Example
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NotDecided:
     """A question about `policy` (and `rule`) that ran out of effort."""
 
@@ -230,6 +242,10 @@ class Engine(Protocol):
 
     def wide_open(self) -> Iterator[WideOpen | NotDecided]:
         """Isolated pods that are open to everyone of a kind: by namespace, direction (ingress first) and kind."""
+        ...
+
+    def defeated_denies(self) -> Iterator[DefeatedDeny | NotDecided]:
+        """Policies without rules whose subjects other policies open to everyone, by direction (ingress first)."""
         ...
 
     def uncovered(self) -> Iterator[Uncovered | NotDecided]:

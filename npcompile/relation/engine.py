@@ -7,6 +7,7 @@ from functools import cached_property
 
 from npcompile.ir.program import Program
 from npcompile.questions import (
+    DefeatedDeny,
     DnsBlocked,
     HalfOpen,
     NotDecided,
@@ -21,6 +22,7 @@ from npcompile.questions import (
 )
 from npcompile.relation import inventory
 from npcompile.relation.answers import (
+    defeated_denies,
     dns_blocked,
     half_open,
     redundant,
@@ -70,6 +72,10 @@ class RelationEngine:
     def wide_open(self) -> Iterator[WideOpen | NotDecided]:
         """Isolated pods that are open to everyone of a kind."""
         return wide_open.wide_open(self._inventory)
+
+    def defeated_denies(self) -> Iterator[DefeatedDeny | NotDecided]:
+        """Policies without rules whose subjects other policies open to everyone."""
+        return defeated_denies.defeated_denies(self._inventory, self._pieces)
 
     def uncovered(self) -> Iterator[Uncovered | NotDecided]:
         """Holes in default-deny, by namespace and direction."""

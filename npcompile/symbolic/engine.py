@@ -17,6 +17,7 @@ from npcompile.ir.program import Program
 from npcompile.netset import ports
 from npcompile.netset.ports import Protocol
 from npcompile.questions import (
+    DefeatedDeny,
     DnsBlocked,
     HalfOpen,
     NotDecided,
@@ -30,7 +31,7 @@ from npcompile.questions import (
     WayIn,
     WideOpen,
 )
-from npcompile.symbolic import boxes, breadth, properties, redundancy, shadowing
+from npcompile.symbolic import boxes, breadth, defeats, properties, redundancy, shadowing
 from npcompile.symbolic.decode import Candidates
 from npcompile.symbolic.session import Session
 from npcompile.symbolic.solve import OutOfEffortError
@@ -75,6 +76,10 @@ class SymbolicEngine:
     def wide_open(self) -> Iterator[WideOpen | NotDecided]:
         """Isolated pods that are open to everyone of a kind."""
         return breadth.wide_open(self._session, "wide-open")
+
+    def defeated_denies(self) -> Iterator[DefeatedDeny | NotDecided]:
+        """Policies without rules whose subjects other policies open to everyone."""
+        return defeats.defeated_denies(self._session, "defeated-denies")
 
     def uncovered(self) -> Iterator[Uncovered | NotDecided]:
         """Listed namespaces and those with policies, in which a pod is possible that no policy isolates.

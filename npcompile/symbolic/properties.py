@@ -52,6 +52,12 @@ def rule_lost(encoding: Encoding, of: RuleOf, every: Iterable[Policy], rules: It
     return encoding.every((encoding.explicit(of), encoding.isolated(of.rule.direction, every), *outside))
 
 
+def denied(encoding: Encoding, direction: Direction, policy: Policy, rules: Iterable[RuleOf]) -> z3.BoolRef:
+    """Unsatisfiable iff `rules` match every flow of every subject of a policy."""
+    explicit = encoding.some(map(encoding.explicit, rules))
+    return encoding.every((encoding.selects(policy, encoding.subject(direction)), z3.Not(explicit)))
+
+
 def between_pods(encoding: Encoding, of: RuleOf, port: PortItem | None) -> z3.BoolRef:
     """Unsatisfiable iff a rule matches no flow between two pods that uses a port item (None: any of the rule's)."""
     direction = of.rule.direction

@@ -1,4 +1,4 @@
-"""Which isolated pods are open to everyone of a kind, by definition."""
+"""Which isolated pods are open to everyone, and what denies nothing therefore, by definition."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from npcompile.ir.flow import Endpoint
 from npcompile.ir.policy import Direction
 from npcompile.netset.cidrs import Family
 from npcompile.netset.ports import Protocol, point
-from npcompile.questions import Breadth, NotDecided, WideOpen
+from npcompile.questions import Breadth, DefeatedDeny, NotDecided, WideOpen
 from tests.properties.relation_oracle import Oracle
 from tests.strategies import paired
 
@@ -108,3 +108,26 @@ def _check_rules(oracle: Oracle, answer: WideOpen) -> None:
     assert set().union(*matched) == set(everyone)
     for number in range(len(matched)):
         assert set().union(*matched[:number], *matched[number + 1 :]) != set(everyone)
+
+
+def check_defeated_denies(oracle: Oracle, answers: Sequence[DefeatedDeny | NotDecided]) -> None:
+    """Exactly the policies without rules of which every subject is open to everyone on all points."""
+    expected = []
+    for policy in oracle.policies:
+        subjects = [n for n, end in enumerate(oracle.endpoints) if end.pod and semantics.selects(policy, end.pod)]
+        for direction in (one for one in Direction if one in policy.directions):
+            pairs = [
+                (subject, peer)
+                for subject in subjects
+                for peer, end in enumerate(oracle.endpoints)
+                if paired(oracle.endpoints[subject], end)
+            ]
+            explicit = _explicit(oracle, direction)
+            if subjects and not policy.rules and all(explicit.get(pair) == oracle.points for pair in pairs):
+                expected.append((policy.key, direction))
+    decided = [answer for answer in answers if isinstance(answer, DefeatedDeny)]
+    assert [(one.policy.key, one.direction) for one in decided] == expected
+    assert len(decided) == len(answers)
+    for answer in decided:
+        oracle.check_matched(answer.rules[0], answer.example)
+        oracle.replay(answer.example, **{answer.direction.value: True})

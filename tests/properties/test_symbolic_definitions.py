@@ -400,6 +400,21 @@ def expected_wide_open(meaning: Meaning) -> dict[tuple[str, Direction, Breadth],
     return found
 
 
+def expected_defeated(meaning: Meaning) -> set[tuple[object, Direction]]:
+    """The policies without rules of which every subject is open to everyone."""
+    found = set()
+    for policy in meaning.universe.program.policies:
+        for direction in policy.directions if not policy.rules and meaning.selected[policy.key] else ():
+            rules = [of for of in meaning.universe.rules if of.rule.direction is direction]
+            if all(
+                _union(meaning.matched(of, pair) for of in rules) == meaning.everything(pair)
+                for pair in meaning.pairs
+                if meaning.universe.subject_and_peer(direction, pair)[0] in meaning.selected[policy.key]
+            ):
+                found.add((policy.key, direction))
+    return found
+
+
 def expected_dead(meaning: Meaning) -> set[tuple[object, PortItem | None]]:
     """The rules and port items that no flow between pods can use, before equal blockers are merged."""
     places = meaning.universe.places
@@ -500,6 +515,9 @@ def test_answers_are_the_definitions(program: Program) -> None:
 
     shadowed = {one.subject.order: [c.order for c in one.cover] for one in engine.shadowed()}
     assert shadowed == expected_shadowed(meaning)
+
+    defeated = {(one.policy.key, one.direction) for one in engine.defeated_denies()}
+    assert defeated == expected_defeated(meaning)
 
     wide = {(one.namespace, one.direction, one.breadth): one.every_port for one in engine.wide_open()}
     assert wide == expected_wide_open(meaning)

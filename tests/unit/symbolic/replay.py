@@ -11,6 +11,7 @@ from npcompile.ir.policy import Direction, PodPeer
 from npcompile.ir.program import Program
 from npcompile.netset.ports import Protocol
 from npcompile.questions import (
+    DefeatedDeny,
     DnsBlocked,
     Example,
     HalfOpen,
@@ -40,6 +41,7 @@ def answers(engine: SymbolicEngine) -> Iterator[Answer]:
     yield from engine.shadowed_items()
     yield from engine.redundant()
     yield from engine.wide_open()
+    yield from engine.defeated_denies()
     yield from engine.half_open()
     yield from engine.uncovered()
     yield from engine.ways_in()
@@ -88,6 +90,13 @@ def check(program: Program, answer: Answer) -> None:
             assert near.allowed
             assert matched(program, of, example)
             assert any(matched(program, one, example) for one in cover)
+        case DefeatedDeny(policy=policy, direction=direction, rules=rules, example=example):
+            near, _ = sides(replayed(program, example), direction)
+            subject, _ = ends(example, direction)
+            assert near.reason is Reason.RULE
+            assert matched(program, rules[0], example)
+            assert subject.pod is not None
+            assert selects(policy, subject.pod)
         case WideOpen(direction=direction, rules=rules, example=example):
             near, _ = sides(replayed(program, example), direction)
             assert near.reason is Reason.RULE

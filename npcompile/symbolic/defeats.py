@@ -1,0 +1,65 @@
+"""Which policies without rules other policies defeat, whatever is in the cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from npcompile.ir.policy import Direction, Policy
+from npcompile.netset.cidrs import EVERY_ADDRESS
+from npcompile.netset.intervals import union
+from npcompile.questions import DefeatedDeny, NotDecided, RuleOf
+from npcompile.symbolic import boxes, properties
+from npcompile.symbolic.session import Session
+from npcompile.symbolic.solve import OutOfEffortError
+
+
+def defeated_denies(session: Session, question: str) -> Iterator[DefeatedDeny | NotDecided]:
+    """By policy and direction."""
+    for policy in sorted(session.program.policies, key=lambda policy: policy.key):
+        if policy.rules or boxes.void(session.boxes.subjects(policy)):
+            continue
+        for direction in (one for one in Direction if one in policy.directions):
+            try:
+                answer = _answer(session, policy, direction)
+            except OutOfEffortError:
+                yield NotDecided(question=question, policy=policy)
+                continue
+            if answer is not None:
+                yield answer
+
+
+def _answer(session: Session, policy: Policy, direction: Direction) -> DefeatedDeny | None:
+    own = session.boxes.subjects(policy)
+    near = [
+        of
+        for of in session.rules_of(policy.namespace, direction)
+        if not of.rule.match.ports and boxes.labels_meet(own, session.boxes.subjects(of.policy))
+    ]  # port-less protocols are among everything, and only rules without ports match those
+    addresses = union(boxes.bare(session.boxes.rule(of)) for of in near)
+    if addresses != EVERY_ADDRESS:
+        return None
+    if not _open(session, policy, direction, near):
+        return None
+    cover = _irredundant(session, policy, direction, near)
+    selected = session.encoding.selects(policy, session.encoding.subject(direction))
+    query = session.query(selected, session.encoding.explicit(cover[0]))
+    if not query.satisfiable():
+        return None
+    example = session.example(query, cover[0])
+    return DefeatedDeny(policy=policy, direction=direction, rules=tuple(cover), example=example)
+
+
+def _irredundant(session: Session, policy: Policy, direction: Direction, rules: Sequence[RuleOf]) -> list[RuleOf]:
+    for of in rules:
+        if _open(session, policy, direction, [of]):
+            return [of]
+    kept = list(rules)
+    for of in rules:
+        rest = [one for one in kept if one is not of]
+        if _open(session, policy, direction, rest):
+            kept = rest
+    return kept
+
+
+def _open(session: Session, policy: Policy, direction: Direction, rules: Sequence[RuleOf]) -> bool:
+    return not session.satisfiable(properties.denied(session.encoding, direction, policy, rules))
