@@ -184,3 +184,12 @@ def test_an_edge_names_every_deciding_rule_and_what_needs_none() -> None:
     assert [one.policy.name for one in first.rules] == ["first", "third"]
     assert first.unisolated == (Direction.EGRESS,)
     assert (second.rules, set(second.unisolated)) == ((), {Direction.EGRESS, Direction.INGRESS})
+
+
+def test_rules_of_the_same_meaning_are_all_named() -> None:
+    """Pods to which the same is open, by two policies' rules: one product of identities, two profiles."""
+    ends = [pod("x", "10.0.0.1"), pod("y", "10.0.0.2")]
+    both = [policy((OWN,), TCP_80, subjects=labelled("app", name), name=f"for-{name}") for name in "xy"]
+    inside = Chosen(namespace="a")
+    (edge,) = edges(ends, *both, by=GroupBy.NAMESPACE, src=inside, dst=inside)
+    assert [one.policy.name for one in edge.rules] == ["for-x", "for-y"]
