@@ -14,7 +14,8 @@ from typing import Protocol
 
 from npcompile.ir.cluster import Namespace, Pod
 from npcompile.ir.flow import Flow
-from npcompile.ir.policy import Direction, Peer, PodPeer, Policy, PortItem, Rule
+from npcompile.ir.policy import BlockPeer, Direction, Peer, PodPeer, Policy, PortItem, Rule
+from npcompile.netset.cidrs import Network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,6 +208,19 @@ class DefeatedDeny:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DefeatedExcept:
+    """Flows with addresses in `excepted`, one of the excepts of `peer`, that `subject` would match without it and that
+    `opener`, another rule, matches for some of the same subjects: the first such rule.  `example` is one.
+    """
+
+    subject: RuleOf
+    peer: BlockPeer
+    excepted: Network
+    opener: RuleOf
+    example: Example
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NotDecided:
     """A question about `policy` (and `rule`) that ran out of effort."""
 
@@ -246,6 +260,10 @@ class Engine(Protocol):
 
     def defeated_denies(self) -> Iterator[DefeatedDeny | NotDecided]:
         """Policies without rules whose subjects other policies open to everyone, by direction (ingress first)."""
+        ...
+
+    def defeated_excepts(self) -> Iterator[DefeatedExcept | NotDecided]:
+        """Excepts of ipBlocks that another rule allows again: by rule, peer and except."""
         ...
 
     def uncovered(self) -> Iterator[Uncovered | NotDecided]:

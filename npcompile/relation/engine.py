@@ -8,6 +8,7 @@ from functools import cached_property
 from npcompile.ir.program import Program
 from npcompile.questions import (
     DefeatedDeny,
+    DefeatedExcept,
     DnsBlocked,
     HalfOpen,
     NotDecided,
@@ -23,6 +24,7 @@ from npcompile.questions import (
 from npcompile.relation import inventory
 from npcompile.relation.answers import (
     defeated_denies,
+    defeated_excepts,
     dns_blocked,
     half_open,
     redundant,
@@ -76,6 +78,10 @@ class RelationEngine:
     def defeated_denies(self) -> Iterator[DefeatedDeny | NotDecided]:
         """Policies without rules whose subjects other policies open to everyone."""
         return defeated_denies.defeated_denies(self._inventory, self._pieces)
+
+    def defeated_excepts(self) -> Iterator[DefeatedExcept | NotDecided]:
+        """Excepts of ipBlocks that another rule allows again."""
+        return defeated_excepts.defeated_excepts(self._inventory)
 
     def uncovered(self) -> Iterator[Uncovered | NotDecided]:
         """Holes in default-deny, by namespace and direction."""

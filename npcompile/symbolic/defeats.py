@@ -1,13 +1,14 @@
-"""Which policies without rules other policies defeat, whatever is in the cluster."""
+"""Which policies without rules, and which excepts, other rules defeat, whatever is in the cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from npcompile.ir.policy import Direction, Policy
+from npcompile.ir.policy import BlockPeer, Direction, Policy
 from npcompile.netset.cidrs import EVERY_ADDRESS
 from npcompile.netset.intervals import union
-from npcompile.questions import DefeatedDeny, NotDecided, RuleOf
+from npcompile.questions import DefeatedDeny, DefeatedExcept, NotDecided, RuleOf
 from npcompile.symbolic import boxes, properties
 from npcompile.symbolic.session import Session
 from npcompile.symbolic.solve import OutOfEffortError
@@ -63,3 +64,21 @@ def _irredundant(session: Session, policy: Policy, direction: Direction, rules: 
 
 def _open(session: Session, policy: Policy, direction: Direction, rules: Sequence[RuleOf]) -> bool:
     return not session.satisfiable(properties.denied(session.encoding, direction, policy, rules))
+
+
+def defeated_excepts(session: Session, of: RuleOf) -> Iterator[DefeatedExcept]:
+    """By peer and except of a rule."""
+    blocks = [peer for peer in of.rule.match.peers if isinstance(peer, BlockPeer)]
+    for peer, excepted in ((block, network) for block in blocks for network in block.excepts):
+        match = replace(of.rule.match, peers=(BlockPeer(cidr=excepted),))
+        own = RuleOf(policy=of.policy, rule=replace(of.rule, match=match))
+        box = session.boxes.match(of.policy, match)
+        selected = session.encoding.selects(of.policy, session.encoding.subject(of.rule.direction))
+        for other in session.rules_of(of.policy.namespace, of.rule.direction):
+            if other.order == of.order or not boxes.meet(box, session.boxes.rule(other)):
+                continue
+            query = session.query(selected, session.encoding.matches(own), session.encoding.explicit(other))
+            if query.satisfiable():
+                example = session.example(query, other)
+                yield DefeatedExcept(subject=of, peer=peer, excepted=excepted, opener=other, example=example)
+                break

@@ -6,7 +6,7 @@ See `assume.ASSUMPTIONS` for what is assumed of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from npcompile.netset import ports
 from npcompile.netset.ports import Protocol
 from npcompile.questions import (
     DefeatedDeny,
+    DefeatedExcept,
     DnsBlocked,
     HalfOpen,
     NotDecided,
@@ -80,6 +81,10 @@ class SymbolicEngine:
     def defeated_denies(self) -> Iterator[DefeatedDeny | NotDecided]:
         """Policies without rules whose subjects other policies open to everyone."""
         return defeats.defeated_denies(self._session, "defeated-denies")
+
+    def defeated_excepts(self) -> Iterator[DefeatedExcept | NotDecided]:
+        """Excepts of ipBlocks that another rule allows again."""
+        return _each("defeated-excepts", self._session.rules, partial(defeats.defeated_excepts, self._session))
 
     def uncovered(self) -> Iterator[Uncovered | NotDecided]:
         """Listed namespaces and those with policies, in which a pod is possible that no policy isolates.

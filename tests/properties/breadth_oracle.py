@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from npcompile import semantics
 from npcompile.ir.flow import Endpoint
-from npcompile.ir.policy import Direction
+from npcompile.ir.policy import BlockPeer, Direction
 from npcompile.netset.cidrs import Family
 from npcompile.netset.ports import Protocol, point
-from npcompile.questions import Breadth, DefeatedDeny, NotDecided, WideOpen
+from npcompile.questions import Breadth, DefeatedDeny, DefeatedExcept, NotDecided, WideOpen
 from tests.properties.relation_oracle import Oracle
 from tests.strategies import paired
 
@@ -131,3 +132,31 @@ def check_defeated_denies(oracle: Oracle, answers: Sequence[DefeatedDeny | NotDe
     for answer in decided:
         oracle.check_matched(answer.rules[0], answer.example)
         oracle.replay(answer.example, **{answer.direction.value: True})
+
+
+def check_defeated_excepts(oracle: Oracle, answers: Sequence[DefeatedExcept | NotDecided]) -> None:
+    """Exactly the excepts of which another rule matches a flow that is not exempt; the first such rule is named."""
+    expected = []
+    for of in oracle.rules:
+        direction = of.rule.direction
+        for peer in (one for one in of.rule.match.peers if isinstance(one, BlockPeer)):
+            for excepted in peer.excepts:
+                match = replace(of.rule.match, peers=(BlockPeer(cidr=excepted),))
+                flows = {
+                    (src, dst, at_point)
+                    for src, dst, at_point in oracle.item_flows(of, replace(of.rule, match=match))
+                    if not oracle.exempt(direction, oracle.endpoints[src], oracle.endpoints[dst])
+                }
+                for other in oracle.rules:
+                    same = other.policy.namespace == of.policy.namespace and other.rule.direction is direction
+                    if same and other.order != of.order and flows & oracle.item_flows(other):
+                        expected.append((of.order, peer, excepted, other.order))
+                        break
+    decided = [answer for answer in answers if isinstance(answer, DefeatedExcept)]
+    assert [(one.subject.order, one.peer, one.excepted, one.opener.order) for one in decided] == expected
+    assert len(decided) == len(answers)
+    for answer in decided:
+        match = replace(answer.subject.rule.match, peers=(BlockPeer(cidr=answer.excepted),))
+        oracle.check_matched(answer.subject, answer.example, replace(answer.subject.rule, match=match))
+        oracle.check_matched(answer.opener, answer.example)
+        oracle.replay(answer.example, **{answer.subject.rule.direction.value: True})

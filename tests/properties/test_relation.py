@@ -12,7 +12,7 @@ from npcompile.netset.ports import point
 from npcompile.relation.engine import RelationEngine
 from npcompile.relation.relation import relate
 from npcompile.semantics import decide
-from tests.properties.breadth_oracle import check_defeated_denies, check_wide_open
+from tests.properties.breadth_oracle import check_defeated_denies, check_defeated_excepts, check_wide_open
 from tests.properties.redundancy_oracle import RedundancyOracle, check_shadowed_items
 from tests.properties.relation_cases import dense_programs, layered_programs
 from tests.properties.relation_oracle import Oracle
@@ -92,6 +92,12 @@ def test_half_open_by_definition(program: Program) -> None:
 @given(st.one_of(dense_programs(), dense_programs(), programs()))
 def test_defeated_denies_by_definition(program: Program) -> None:
     check_defeated_denies(Oracle(program), list(RelationEngine(program).defeated_denies()))
+
+
+@settings(CALM, max_examples=100)
+@given(st.one_of(layered_programs(), dense_programs(), programs()))
+def test_defeated_excepts_by_definition(program: Program) -> None:
+    check_defeated_excepts(Oracle(program), list(RelationEngine(program).defeated_excepts()))
 
 
 @settings(CALM, max_examples=150)

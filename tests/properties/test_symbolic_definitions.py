@@ -415,6 +415,24 @@ def expected_defeated(meaning: Meaning) -> set[tuple[object, Direction]]:
     return found
 
 
+def expected_excepts(meaning: Meaning) -> set[tuple[object, object, object]]:
+    """The excepts that another rule allows, and the first that does."""
+    found = set()
+    for of in meaning.universe.rules:
+        for peer in (one for one in of.rule.match.peers if isinstance(one, BlockPeer)):
+            for excepted in peer.excepts:
+                own = _with_one_rule(of, replace(of.rule.match, peers=(BlockPeer(cidr=excepted),)))
+                alone = Meaning(replace(meaning.universe.program, policies=(own,)))
+                masks = [alone.matched(alone.universe.rules[0], pair) for pair in meaning.pairs]
+                for other in meaning.universe.rules:
+                    same = other.policy.namespace == of.policy.namespace and other.rule.direction is of.rule.direction
+                    theirs = (meaning.matched(other, pair) for pair in meaning.pairs)
+                    if same and other is not of and any(a & b for a, b in zip(masks, theirs, strict=True)):
+                        found.add((of.order, peer, other.order))
+                        break
+    return found
+
+
 def expected_dead(meaning: Meaning) -> set[tuple[object, PortItem | None]]:
     """The rules and port items that no flow between pods can use, before equal blockers are merged."""
     places = meaning.universe.places
@@ -518,6 +536,9 @@ def test_answers_are_the_definitions(program: Program) -> None:
 
     defeated = {(one.policy.key, one.direction) for one in engine.defeated_denies()}
     assert defeated == expected_defeated(meaning)
+
+    excepts = {(one.subject.order, one.peer, one.opener.order) for one in engine.defeated_excepts()}
+    assert excepts == expected_excepts(meaning)
 
     wide = {(one.namespace, one.direction, one.breadth): one.every_port for one in engine.wide_open()}
     assert wide == expected_wide_open(meaning)

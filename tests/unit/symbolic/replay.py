@@ -12,6 +12,7 @@ from npcompile.ir.program import Program
 from npcompile.netset.ports import Protocol
 from npcompile.questions import (
     DefeatedDeny,
+    DefeatedExcept,
     DnsBlocked,
     Example,
     HalfOpen,
@@ -41,6 +42,7 @@ def answers(engine: SymbolicEngine) -> Iterator[Answer]:
     yield from engine.shadowed_items()
     yield from engine.redundant()
     yield from engine.wide_open()
+    yield from engine.defeated_excepts()
     yield from engine.defeated_denies()
     yield from engine.half_open()
     yield from engine.uncovered()
@@ -97,6 +99,12 @@ def check(program: Program, answer: Answer) -> None:
             assert matched(program, rules[0], example)
             assert subject.pod is not None
             assert selects(policy, subject.pod)
+        case DefeatedExcept(subject=of, excepted=excepted, opener=opener, example=example):
+            near, _ = sides(replayed(program, example), of.rule.direction)
+            _, peer = ends(example, of.rule.direction)
+            assert near.reason is Reason.RULE
+            assert peer.address in excepted
+            assert matched(program, opener, example)
         case WideOpen(direction=direction, rules=rules, example=example):
             near, _ = sides(replayed(program, example), direction)
             assert near.reason is Reason.RULE
