@@ -6,6 +6,9 @@ can be removed, and so can all the policies that are reported here, together.  O
 order of (namespace, name) stays.  Often the policy is left over from before somebody wrote a wider one; sometimes the
 wider one is the mistake.
 
+An info for a policy without rules that is redundant for the pods of the inventory only: a default-deny of a namespace
+does its work when the next pod comes.
+
 Bad:
 
     apiVersion: networking.k8s.io/v1
@@ -55,7 +58,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from npcompile.analyses.claims import Case, Claim, Unchanged, Undecided, undecided
-from npcompile.diagnostics.model import Kind, Note, RuleCode, Severity
+from npcompile.diagnostics.model import Kind, Note, RuleCode, Scope, Severity
 from npcompile.questions import NotDecided, Redundant
 
 RULE = RuleCode(code="NPC102", slug="redundant-policy", severity=Severity.WARNING, kind=Kind.PROVED)
@@ -75,13 +78,18 @@ def _claim(case: Case, answer: Redundant) -> Claim:
         why = f"{cover} isolates and allows the same without it"
     else:
         why = f"{cover} together isolate and allow the same without it"
+    # A default-deny waits for pods that nobody has written a policy for yet.
+    waits = case.scope is Scope.INVENTORY and not answer.policy.rules
     return Claim(
         rule=RULE,
+        severity=Severity.INFO if waits else Severity.WARNING,
         message=f"`{answer.policy}` is redundant: {why}",
         span=answer.policy.span,
         label="no verdict changes without it",
         evidence=Unchanged(policy=answer.policy, examples=answer.examples),
         scope=case.scope,
         notes=tuple(Note(text=f"does its work: `{policy}`", span=policy.span) for policy in answer.cover),
-        help="remove the policy, or narrow what makes it superfluous if that was not meant",
+        help="keep it for the pods that may come"
+        if waits
+        else "remove the policy, or narrow what makes it superfluous if that was not meant",
     )
