@@ -3,23 +3,25 @@
 Each direction is cut into halves: subjects, and strips of peers to whom either version opens the same ports.  Only
 strips that differ are joined with the other direction's halves, so that the cost goes with the change, not the cluster.
 
-What comes of that has as many pieces as there are profiles.  `cover` puts it in fewer words: boxes that cannot grow in
-any direction without holding a flow that is not different.  They may overlap; together they are exact.  Pairs of
-classes without a comparable flow (`Ends.companions`) may lie in a box, and mean nothing there.
+What comes of that is a row a source: destinations by the ports that differ.  `cover` puts the rows in fewer words:
+boxes that cannot grow in any direction without holding a flow that is not different.  They may overlap; together they
+are exact.  Pairs of classes without a comparable flow (`Ends.companions`) may lie in a box, and mean nothing there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from npcompile.analyses.diff_ends import Both, Ends, Version
 from npcompile.ir.policy import Direction
 from npcompile.relation.bits import members
-from npcompile.relation.boxes import Box, Effort, OutOfEffortError, subtract
+from npcompile.relation.boxes import Box, Effort, OutOfEffortError
 from npcompile.relation.sides import Profile
 
-PIECES = 5_000_000  # that may be looked at for a shorter description; what is left then is reported as it is
+PIECES = 20_000_000  # of rows that may be looked at for large boxes; what is left then is reported in smaller ones
+
+Row = dict[int, int]  # of one source: destinations (disjoint, and all comparable) by ports
 
 
 class Strip(NamedTuple):
@@ -93,22 +95,23 @@ def _split(parts: dict[int, int], peers: int, ports: int) -> dict[int, int]:
     return after
 
 
-def differences(ends: Ends) -> Both[tuple[Box, ...]]:
-    """The flows that pass in the old version only, and those that pass in the new one only: disjoint boxes.
-
-    Pairs without a comparable flow may be in them.
-    """
+def differences(ends: Ends) -> Both[list[Row]]:
+    """The rows of all classes: what passes in the old version only, and what passes in the new one only."""
+    found: Both[list[Row]] = Both([{} for _ in ends.classes], [{} for _ in ends.classes])
     leaving, entering = halves(ends, Direction.EGRESS), halves(ends, Direction.INGRESS)
-    found: Both[list[Box]] = Both([], [])
     for sources, targets, egress, ingress in _join(leaving, entering):
         passing = Both(egress.old & ingress.old, egress.new & ingress.new)
         for version in Version:
             ports = passing[version] & ~passing[version.other]
-            if ports:
-                found[version].append(Box(sources, targets, ports))
-    if ends.moved:
-        _correct(ends, found)
-    return Both(*(tuple(merge(box for box in boxes if ends.meet(box.subjects, box.peers))) for boxes in found))
+            for source in members(sources) if ports else ():
+                _add(found[version][source], ports, targets & ends.companions[source])
+    _correct(ends, found)
+    return found
+
+
+def _add(row: Row, ports: int, targets: int) -> None:
+    if targets and ports:
+        row[ports] = row.get(ports, 0) | targets
 
 
 def _join(leaving: Sequence[Half], entering: Sequence[Half]) -> Iterator[tuple[int, int, Both[int], Both[int]]]:
@@ -126,16 +129,22 @@ def _join(leaving: Sequence[Half], entering: Sequence[Half]) -> Iterator[tuple[i
                         yield sources, targets, strip.ports, other.ports
 
 
-def _correct(ends: Ends, found: Both[list[Box]]) -> None:
+def _correct(ends: Ends, found: Both[list[Row]]) -> None:
     """A node that is a pod's own in one version only always passes there, and is judged in the other."""
-    every = ends.relations.old.space.every
     for source, target, version in ends.moved:
-        cell = Box(1 << source, 1 << target, every)
-        for boxes in found:
-            boxes[:] = subtract(boxes, [cell], Effort(len(boxes)))
-        ports = every & ~_passing(ends, version.other, source, target)
-        if ports:
-            found[version].append(cell._replace(ports=ports))
+        for rows in found:
+            rows[source] = _without(rows[source], 1 << target, ends.relations.old.space.every)
+        ports = ends.relations.old.space.every & ~_passing(ends, version.other, source, target)
+        _add(found[version][source], ports, 1 << target)
+
+
+def _without(row: Row, targets: int, ports: int) -> Row:
+    """A row without some destinations on some ports."""
+    after: Row = {}
+    for having, some in row.items():
+        _add(after, having, some & ~targets)
+        _add(after, having & ~ports, some & targets)
+    return after
 
 
 def _passing(ends: Ends, version: Version, source: int, target: int) -> int:
@@ -146,108 +155,99 @@ def _passing(ends: Ends, version: Version, source: int, target: int) -> int:
     return egress & relation.sides[Direction.INGRESS].ports(dst, src, every)
 
 
-def merge(boxes: Iterable[Box]) -> list[Box]:
-    """Fewer boxes of the same meaning, disjoint where those given are: of those that agree in two parts one is made."""
-    left = list(boxes)
-    while True:
-        before = len(left)
-        for part in range(3):
-            union: dict[tuple[int, ...], int] = {}
-            for box in left:
-                key = box[:part] + box[part + 1 :]
-                union[key] = union.get(key, 0) | box[part]
-            left = [Box._make((*key[:part], bits, *key[part:])) for key, bits in union.items()]
-        if len(left) == before:
-            return sorted(left)
-
-
 class Covering(NamedTuple):
-    """Boxes that together are exactly the comparable flows of others; not `complete`: some could grow."""
+    """Boxes that together are exactly the flows of some rows; not `complete`: some could grow."""
 
     boxes: tuple[Box, ...]
     complete: bool
 
 
-def cover(ends: Ends, boxes: Sequence[Box], pieces: int = PIECES) -> Covering:
-    """Describe the comparable flows of disjoint boxes by boxes that cannot grow, taking the largest first."""
+def cover(ends: Ends, rows: Sequence[Row], pieces: int = PIECES) -> Covering:
+    """Describe rows by boxes (of sources, destinations and ports) that cannot grow, taking large ones first."""
     found: list[Box] = []
-    effort = Effort(pieces)
-    left = list(boxes)
-    grower = _Grower(ends, boxes, effort)
-    while left:
-        try:
-            box = grower.grow(max(left, key=_size))
-            left = [rest for rest in subtract(left, [box], effort) if ends.meet(rest.subjects, rest.peers)]
-        except OutOfEffortError:
-            return Covering((*found, *(grower.trim(rest) for rest in merge(left))), complete=False)
-        found.append(box)
+    left = {source: row for source, row in enumerate(rows) if row}
+    grower = _Grower(ends, dict(left), Effort(pieces))
+    try:
+        while left:
+            box = grower.grow(_seed(left))
+            for source in members(box.subjects):
+                if source in left:
+                    left[source] = _without(left[source], box.peers, box.ports)
+                    if not left[source]:
+                        del left[source]
+            found.append(box)
+    except OutOfEffortError:
+        return Covering((*found, *_together(left)), complete=False)
     return Covering(tuple(found), complete=True)
 
 
-def _size(box: Box) -> tuple[int, Box]:
-    return box.subjects.bit_count() * box.peers.bit_count() * box.ports.bit_count(), box
+def _seed(rows: dict[int, Row]) -> Box:
+    """The first of the boxes of one source that hold the most."""
+    largest, seed = 0, Box(0, 0, 0)
+    for source, row in rows.items():
+        for ports, targets in row.items():
+            size = ports.bit_count() * targets.bit_count()
+            if size > largest:
+                largest, seed = size, Box(1 << source, targets, ports)
+    return seed
+
+
+def _together(rows: dict[int, Row]) -> list[Box]:
+    """The rows themselves as boxes, equal ones as one."""
+    sources: dict[tuple[int, int], int] = {}
+    for source, row in rows.items():
+        for ports, targets in row.items():
+            sources[targets, ports] = sources.get((targets, ports), 0) | 1 << source
+    return [Box(some, targets, ports) for (targets, ports), some in sources.items()]
 
 
 class _Grower:
-    """Grows boxes within the union of some."""
+    """Grows boxes within rows."""
 
-    def __init__(self, ends: Ends, within: Sequence[Box], effort: Effort) -> None:
-        self.ends, self.within, self.effort = ends, within, effort
+    def __init__(self, ends: Ends, rows: dict[int, Row], effort: Effort) -> None:
+        self.companions, self.rows, self.effort = ends.companions, rows, effort
 
     def grow(self, box: Box) -> Box:
-        """A box that cannot grow in any direction, each of whose classes has a comparable flow there."""
+        """A box that cannot grow in any direction, each of whose classes has a flow of the rows there."""
         while True:
-            grown = self.sources(box)
-            grown = self.targets(grown)
-            grown = self.ports(grown)
+            grown = self.ports(self.targets(self.sources(box)))
             if grown == box:
                 return box
             box = grown
 
+    def covering(self, source: int, ports: int) -> int:
+        """The destinations to which all of some ports are in a source's row."""
+        self.effort.spend(1)
+        found = 0
+        for having, targets in self.rows[source].items():
+            if not ports & ~having:
+                found |= targets
+        return found
+
     def sources(self, box: Box) -> Box:
-        """With every source all of whose flows to the box's destinations are within, and that has such flows."""
-        having, lacking = self.around(box._replace(subjects=self.ends.everyone))
-        good, bad = (_active(pieces, self.ends.companions, of_source=True) for pieces in (having, lacking))
-        return box._replace(subjects=good & ~bad)
+        """With every source all of whose flows to the box's destinations are in its row, and that has such flows."""
+        found = 0
+        for source in self.rows:
+            covering = self.covering(source, box.ports)
+            if covering & box.peers and not box.peers & self.companions[source] & ~covering:
+                found |= 1 << source
+        return box._replace(subjects=found)
 
     def targets(self, box: Box) -> Box:
         """The same for destinations."""
-        having, lacking = self.around(box._replace(peers=self.ends.everyone))
-        good, bad = (_active(pieces, self.ends.callers, of_source=False) for pieces in (having, lacking))
+        good, bad = 0, 0
+        for source in members(box.subjects):
+            covering = self.covering(source, box.ports)
+            good |= covering
+            bad |= self.companions[source] & ~covering
         return box._replace(peers=good & ~bad)
 
     def ports(self, box: Box) -> Box:
-        """With every port on which all flows between the box's ends are within."""
-        every = self.ends.relations.old.space.every
-        _, lacking = self.around(box._replace(ports=every))
-        bad = 0
-        for piece in lacking:
-            if piece.ports & ~bad and self.ends.meet(piece.subjects, piece.peers):
-                bad |= piece.ports
-        return box._replace(ports=every & ~bad)
-
-    def around(self, box: Box) -> tuple[list[Box], list[Box]]:
-        """What of a box is within, and what is not."""
-        having = [_meet(box, other) for other in self.within if box.meets(other)]
-        self.effort.spend(len(self.within))
-        return having, subtract([box], having, self.effort)
-
-    def trim(self, box: Box) -> Box:
-        """Without classes that have no comparable flow in a box."""
-        sources = _active([box], self.ends.companions, of_source=True)
-        return box._replace(subjects=sources, peers=_active([box], self.ends.callers, of_source=False))
-
-
-def _meet(box: Box, other: Box) -> Box:
-    return Box(box.subjects & other.subjects, box.peers & other.peers, box.ports & other.ports)
-
-
-def _active(pieces: Iterable[Box], partners: Sequence[int], *, of_source: bool) -> int:
-    """The sources, or destinations, of some boxes that have a comparable flow in one of them."""
-    found = 0
-    for piece in pieces:
-        some, others = (piece.subjects, piece.peers) if of_source else (piece.peers, piece.subjects)
-        for place in members(some & ~found):
-            if partners[place] & others:
-                found |= 1 << place
-    return found
+        """With every port on which all flows between the box's ends are in the rows."""
+        common = -1
+        for source in members(box.subjects):
+            self.effort.spend(1)
+            for having, targets in self.rows[source].items():
+                if targets & box.peers:
+                    common &= having
+        return box._replace(ports=common)

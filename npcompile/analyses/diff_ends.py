@@ -129,10 +129,6 @@ class Ends:
             bits |= 1 << self.classes[place].numbers[version]
         return bits
 
-    def meet(self, sources: int, targets: int) -> bool:
-        """Whether there is a comparable flow from some classes to some."""
-        return any(self.companions[place] & targets for place in members(sources))
-
 
 def common_ends(old: Program, new: Program) -> Ends:
     """Relate two versions of a program to each other."""

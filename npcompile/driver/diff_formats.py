@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from npcompile.analyses.diff import Change
-from npcompile.analyses.diff_ends import OneSided, Version
+from npcompile.analyses.diff_ends import OneSided
 from npcompile.analyses.diff_parties import Party
 from npcompile.driver.diff import Confirmed, ConfirmedSurprise, DiffReport
 from npcompile.ir.flow import Flow
