@@ -163,8 +163,27 @@ def test_the_outside_is_said_in_the_fewest_ranges() -> None:
     assert outside(edges(ends, policy((block("0.0.0.0/0", "10.0.0.0/8"),)), **come)) == ["internet except 10.0.0.0/8"]
     assert outside(edges(ends, policy((block("10.1.0.0/17"), block("10.1.128.0/17"))), **come)) == ["10.1.0.0/16"]
     assert outside(edges(ends, policy((block("192.0.2.1/32"),)), **come)) == ["192.0.2.1"]
-    # the pod's own address, cut out of the middle, is not spoken of
+    # ranges that are pods' alone are neither named, nor a reason for more ranges, nor for fewer
+    own = (block("192.0.2.0/24"), block("10.0.0.1/32"))
+    assert outside(edges(ends, policy(own), **come)) == ["192.0.2.0/24"]
+    among = (
+        block("10.0.0.1/32"),
+        block("10.0.0.5/32"),
+        block("10.0.0.2/32"),
+        block("10.0.0.3/32"),
+        block("10.0.0.4/32"),
+    )
+    three = [pod("x", "10.0.0.2"), pod("x-1", "10.0.0.3"), pod("x-2", "10.0.0.4")]
+    assert outside(edges(three, policy(among), **come)) == ["10.0.0.1, 10.0.0.5"]
     assert outside(edges(ends, policy((block("10.0.0.0/24", "10.0.0.1/32"),)), **come)) == ["10.0.0.0/24"]
+
+
+def test_ranges_are_widened_over_pods_addresses_where_that_makes_fewer() -> None:
+    come = {"src": Chosen(internet=True)}
+    beside = policy((block("10.0.0.0/31"), block("10.0.0.2/32"), block("10.0.0.3/32")))
+    assert outside(edges([pod("x", "10.0.0.3")], beside, **come)) == ["10.0.0.0/30"]
+    between = policy(tuple(block(f"10.0.0.{last}/32") for last in range(4, 9)))
+    assert outside(edges([pod("x", "10.0.0.5"), pod("y", "10.0.0.8")], between, **come)) == ["10.0.0.4/30"]
 
 
 def test_the_internet_is_what_the_other_end_can_have_to_do_with() -> None:
@@ -189,7 +208,14 @@ def test_an_edge_names_every_deciding_rule_and_what_needs_none() -> None:
 def test_rules_of_the_same_meaning_are_all_named() -> None:
     """Pods to which the same is open, by two policies' rules: one product of identities, two profiles."""
     ends = [pod("x", "10.0.0.1"), pod("y", "10.0.0.2")]
-    both = [policy((OWN,), TCP_80, subjects=labelled("app", name), name=f"for-{name}") for name in "xy"]
-    inside = Chosen(namespace="a")
-    (edge,) = edges(ends, *both, by=GroupBy.NAMESPACE, src=inside, dst=inside)
+    both = [policy((), TCP_80, subjects=labelled("app", name), name=f"for-{name}") for name in "xy"]
+    (edge,) = edges(ends, *both, by=GroupBy.NAMESPACE, src=Chosen(internet=True))
+    assert text([edge]) == ["internet -> a tcp/80 all"]
     assert [one.policy.name for one in edge.rules] == ["for-x", "for-y"]
+
+
+def test_a_pod_on_its_nodes_network_is_the_own_node_though_the_input_has_no_node() -> None:
+    host = pod("agent", "10.9.0.1", node="n1", host_network=True)
+    ends = [host, pod("x", "10.0.0.1", node="n1"), pod("y", "10.0.0.2", node="n2")]
+    found = edges(ends, policy((block("10.9.0.1/32"),)), src=Chosen(pods=(host,)), dst=Chosen(namespace="a"))
+    assert text(found) == ["a/agent (host network) -> a/y any port all"]
