@@ -60,6 +60,10 @@ class Causes:
     def __init__(self, ends: Ends) -> None:
         self._ends = ends
         self._deciders = Both(*(Deciders(relation) for relation in ends.relations))
+        self._order = sorted(
+            ((place, end) for place, one in enumerate(ends.classes) for end in one.ends),
+            key=lambda one: rank(ends.classes[one[0]].kind, one[1]),
+        )
         self._own_nodes: dict[int, Both[int]] = {}  # the destinations whose own node a source is in one version only
         for source, target, version in ends.moved:
             own = list(self._own_nodes.get(source, (0, 0)))
@@ -132,9 +136,9 @@ class Causes:
                     return self._flow(src, dst, box.ports)
         raise InternalError("a difference without a flow")
 
-    def _ranked(self, classes: int) -> list[tuple[int, Both[Endpoint]]]:
-        found = [(place, one) for place in members(classes) for one in self._ends.classes[place].ends]
-        return sorted(found, key=lambda one: rank(self._ends.classes[one[0]].kind, one[1]))
+    def _ranked(self, classes: int) -> Iterator[tuple[int, Both[Endpoint]]]:
+        """The ends of some classes in the order of witnesses."""
+        return (one for one in self._order if classes >> one[0] & 1)
 
     def _flow(self, src: Both[Endpoint], dst: Both[Endpoint], ports: int) -> Both[Flow]:
         protocol, port = self._ends.relations.old.space.first(ports)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import assert_never
 
 from npcompile.analyses.diff_ends import Ends, Kind
 from npcompile.analyses.parties import Outside
@@ -90,6 +91,13 @@ class Namer:
                     key = (pod.key, pod.template)
                     pods[key] = (pod, pods.get(key, (pod, 0))[1] | 1 << place)
         self._pods = [pods[key] for key in sorted(pods)]
+        self._meaning: dict[object, int] = {}  # classes of the pods of a namespace, a workload, a name
+        self._ordinary = 0
+        for pod, classes in self._pods:
+            if not pod.host_network:
+                self._ordinary |= classes
+            for key in (pod.key, *(() if pod.host_network else (pod.namespace, (pod.namespace, pod.workload)))):
+                self._meaning[key] = self._meaning.get(key, 0) | classes
         self._kinds = {kind: set_of(n for n, one in enumerate(ends.classes) if one.kind is kind) for kind in Kind}
 
     def name(self, box: Box) -> tuple[tuple[Party, ...], tuple[Party, ...]]:
@@ -116,13 +124,27 @@ class Namer:
         """All classes that one may take parties to stand for, seeing their names only."""
         found = 0
         for party in parties:
-            for place in members(self._kinds[Kind.NODE] | self._kinds[Kind.OUTSIDE]):
-                one = self._ends.classes[place]
-                if any(_may_be_meant_there(end.new.address, one.kind, party) for end in one.ends):
+            match party.kind:
+                case PartyKind.NODES | PartyKind.EXTERNAL:
+                    found |= self._meant_there(party)
+                case PartyKind.EVERY_POD:
+                    found |= self._ordinary
+                case PartyKind.NAMESPACE:
+                    found |= self._meaning[party.pods[0].namespace]
+                case PartyKind.WORKLOAD:
+                    found |= self._meaning[party.pods[0].namespace, party.workload]
+                case PartyKind.POD:
+                    found |= self._meaning[party.pods[0].key]
+                case _:
+                    assert_never(party.kind)
+        return found
+
+    def _meant_there(self, party: Party) -> int:
+        found = 0
+        for kind in (Kind.NODE, Kind.OUTSIDE):
+            for place in members(self._kinds[kind]):
+                if any(_may_be_meant(end.new.address, kind, party) for end in self._ends.classes[place].ends):
                     found |= 1 << place
-            for pod, classes in self._pods if party.pods else ():
-                if _may_be_meant(pod, party):
-                    found |= classes
         return found
 
     def _name(self, side: int, possible: int) -> tuple[Party, ...]:
@@ -173,7 +195,7 @@ class Namer:
             )
 
 
-def _may_be_meant_there(address: Address | None, kind: Kind, party: Party) -> bool:
+def _may_be_meant(address: Address | None, kind: Kind, party: Party) -> bool:
     if party.kind is PartyKind.NODES:
         return kind is Kind.NODE and (address in party.addresses or len(party.addresses) > 1)
     if party.kind is not PartyKind.EXTERNAL or kind is not Kind.OUTSIDE or address is None:
@@ -181,18 +203,6 @@ def _may_be_meant_there(address: Address | None, kind: Kind, party: Party) -> bo
     if party.excepts:
         return not any(address in cidr for cidr in party.excepts)
     return party.internet or any(address in cidr for cidr in party.cidrs)
-
-
-def _may_be_meant(pod: Pod, party: Party) -> bool:
-    match party.kind:
-        case PartyKind.EVERY_POD:
-            return not pod.host_network
-        case PartyKind.NAMESPACE:
-            return not pod.host_network and pod.namespace == party.pods[0].namespace
-        case PartyKind.WORKLOAD:
-            return (pod.namespace, pod.workload) == (party.pods[0].namespace, party.workload)
-        case _:
-            return any(pod.key == one.key for one in party.pods)
 
 
 def _related(others: int, partners: Sequence[int]) -> int:
