@@ -183,7 +183,7 @@ def test_ranges_are_widened_over_pods_addresses_where_that_makes_fewer() -> None
     beside = policy((block("10.0.0.0/31"), block("10.0.0.2/32"), block("10.0.0.3/32")))
     assert outside(edges([pod("x", "10.0.0.3")], beside, **come)) == ["10.0.0.0/30"]
     between = policy(tuple(block(f"10.0.0.{last}/32") for last in range(4, 9)))
-    assert outside(edges([pod("x", "10.0.0.5"), pod("y", "10.0.0.8")], between, **come)) == ["10.0.0.4/30"]
+    assert outside(edges([pod("x", "10.0.0.5"), pod("y", "10.0.0.8")], between, **come)) == ["10.0.0.4/30"] * 2
 
 
 def test_the_internet_is_what_the_other_end_can_have_to_do_with() -> None:
