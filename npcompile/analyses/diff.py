@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from npcompile.analyses.diff_boxes import PIECES, cover, differences
+from npcompile.analyses.diff_boxes import PIECES, differences, partition
 from npcompile.analyses.diff_causes import Blocker, Causes, Passing, Surprise
 from npcompile.analyses.diff_ends import Both, Ends, OneSided, Version, common_ends
 from npcompile.analyses.diff_parties import Namer, Party
@@ -68,7 +68,7 @@ class PolicyChanges:
 class Comparison:
     """Everything that differs.
 
-    Boxes of one kind may overlap; together they are all flows of the kind.  Each is as large as can be, unless not
+    The boxes of one kind are disjoint, and together all flows of the kind.  They are as large as can be, unless not
     `complete`: then the difference is so intricate that some could still grow.  `pods` counts those of both versions;
     where it is 0, nothing was compared.  `alike`: policies and namespaces are equal, so that no pod whatever could tell
     the versions apart.
@@ -95,9 +95,9 @@ def compare(old: Program, new: Program, pieces: int = PIECES) -> Comparison:
     complete = True
     different = differences(ends)
     for change in Change:
-        covering = cover(ends, different[change.passing], pieces)
-        complete = complete and covering.complete
-        found = [_changed(ends, causes, namer, change, box) for box in covering.boxes]
+        divided = partition(ends, different[change.passing], pieces)
+        complete = complete and divided.complete
+        found = [_changed(ends, causes, namer, change, box) for box in divided.boxes]
         changes += sorted(found, key=lambda one: _order(one.box))
     return Comparison(
         changes=tuple(changes),

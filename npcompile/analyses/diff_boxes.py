@@ -3,9 +3,9 @@
 Each direction is cut into halves: subjects, and strips of peers to whom either version opens the same ports.  Only
 strips that differ are joined with the other direction's halves, so that the cost goes with the change, not the cluster.
 
-What comes of that is a row a source: destinations by the ports that differ.  `cover` puts the rows in fewer words:
-boxes that cannot grow in any direction without holding a flow that is not different.  They may overlap; together they
-are exact.  Pairs of classes without a comparable flow (`Ends.companions`) may lie in a box, and mean nothing there.
+What comes of that is a row a source: destinations by the ports that differ.  `partition` puts the rows in fewer words:
+disjoint boxes, each as large as what the earlier ones left lets it be.  Pairs of classes without a comparable flow
+(`Ends.companions`) may lie in a box, and mean nothing there.
 """
 
 from __future__ import annotations
@@ -155,30 +155,29 @@ def _passing(ends: Ends, version: Version, source: int, target: int) -> int:
     return egress & relation.sides[Direction.INGRESS].ports(dst, src, every)
 
 
-class Covering(NamedTuple):
-    """Boxes that together are exactly the flows of some rows; not `complete`: some could grow."""
+class Partition(NamedTuple):
+    """Disjoint boxes that together are exactly the flows of some rows; not `complete`: some could be larger."""
 
     boxes: tuple[Box, ...]
     complete: bool
 
 
-def cover(ends: Ends, rows: Sequence[Row], pieces: int = PIECES) -> Covering:
-    """Describe rows by boxes (of sources, destinations and ports) that cannot grow, taking large ones first."""
+def partition(ends: Ends, rows: Sequence[Row], pieces: int = PIECES) -> Partition:
+    """Describe rows by boxes (of sources, destinations and ports) that cannot grow into what no earlier one has."""
     found: list[Box] = []
     left = {source: row for source, row in enumerate(rows) if row}
-    grower = _Grower(ends, dict(left), Effort(pieces))
+    grower = _Grower(ends, left, Effort(pieces))
     try:
         while left:
             box = grower.grow(_seed(left))
             for source in members(box.subjects):
-                if source in left:
-                    left[source] = _without(left[source], box.peers, box.ports)
-                    if not left[source]:
-                        del left[source]
+                left[source] = _without(left[source], box.peers, box.ports)
+                if not left[source]:
+                    del left[source]
             found.append(box)
     except OutOfEffortError:
-        return Covering((*found, *_together(left)), complete=False)
-    return Covering(tuple(found), complete=True)
+        return Partition((*found, *_together(left)), complete=False)
+    return Partition(tuple(found), complete=True)
 
 
 def _seed(rows: dict[int, Row]) -> Box:
@@ -206,14 +205,37 @@ class _Grower:
 
     def __init__(self, ends: Ends, rows: dict[int, Row], effort: Effort) -> None:
         self.companions, self.rows, self.effort = ends.companions, rows, effort
+        self.twins = _twins(ends)
 
     def grow(self, box: Box) -> Box:
         """A box that cannot grow in any direction, each of whose classes has a flow of the rows there."""
         while True:
             grown = self.ports(self.targets(self.sources(box)))
             if grown == box:
+                grown = self.ports(self.targets(self.sources(self.with_twins(box))))
+            if grown == box:
                 return box
             box = grown
+
+    def with_twins(self, box: Box) -> Box:
+        """With the same pods' other addresses, as far as no flow keeps them out.
+
+        They may have no flow with the other side as it is, and so have to come in together.
+        """
+        sources, peers = box.subjects, box.peers
+        for source in members(self.all_twins(sources) & ~sources):
+            if source in self.rows and not peers & self.companions[source] & ~self.covering(source, box.ports):
+                sources |= 1 << source
+        more = self.all_twins(peers)
+        for source in members(sources):
+            more &= ~self.companions[source] | self.covering(source, box.ports)
+        return Box(sources, peers | more, box.ports)
+
+    def all_twins(self, classes: int) -> int:
+        found = 0
+        for place in members(classes):
+            found |= self.twins[place]
+        return found
 
     def covering(self, source: int, ports: int) -> int:
         """The destinations to which all of some ports are in a source's row."""
@@ -251,3 +273,19 @@ class _Grower:
                 if targets & box.peers:
                     common &= having
         return box._replace(ports=common)
+
+
+def _twins(ends: Ends) -> list[int]:
+    """For each class, those that have pods in common with it."""
+    of_pod: dict[tuple[str, str], int] = {}
+    keys = [[end.new.pod.key for end in one.ends if end.new.pod is not None] for one in ends.classes]
+    for place, own in enumerate(keys):
+        for key in own:
+            of_pod[key] = of_pod.get(key, 0) | 1 << place
+    twins = []
+    for own in keys:
+        bits = 0
+        for key in own:
+            bits |= of_pod[key]
+        twins.append(bits)
+    return twins

@@ -129,11 +129,19 @@ class Causes:
                 yield profile
 
     def witness(self, box: Box) -> Both[Flow]:
-        """The canonical flow of a box: the first source that has one, its first destination, the lowest port."""
+        """The canonical flow of a box: the first source that has one, its first destination, the lowest port.  Of two
+        pods of one template only where there is no other.
+        """
+        alike = None
         for source, src in self._ranked(box.subjects):
             for target, dst in self._ranked(box.peers & self._ends.companions[source]):
                 if source != target or not _same_pod(src, dst):
                     return self._flow(src, dst, box.ports)
+                pod = src.new.pod
+                if alike is None and pod is not None and pod.template:
+                    alike = self._flow(src, dst, box.ports)
+        if alike is not None:
+            return alike
         raise InternalError("a difference without a flow")
 
     def _ranked(self, classes: int) -> Iterator[tuple[int, Both[Endpoint]]]:
@@ -184,4 +192,4 @@ def _denies(profile: Profile, peers: int, ports: int) -> bool:
 
 def _same_pod(src: Both[Endpoint], dst: Both[Endpoint]) -> bool:
     pod, other = src.new.pod, dst.new.pod
-    return pod is not None and other is not None and pod.key == other.key and not pod.template
+    return pod is not None and other is not None and pod.key == other.key

@@ -52,7 +52,7 @@ class Party:
     def __str__(self) -> str:
         words = self.name
         if self.kind is PartyKind.WORKLOAD and self.workload is not None:
-            words += f" ({self.workload.kind}, {_counted(self.pods)})"
+            words += f" ({self.workload.kind}" + ("" if self.pods[0].template else f", {_counted(self.pods)}") + ")"
         elif self.kind in (PartyKind.EVERY_POD, PartyKind.NAMESPACE):
             words += f" ({_counted(self.pods)})"
         elif self.pods and self.pods[0].host_network:
@@ -61,7 +61,9 @@ class Party:
 
 
 def _counted(pods: Sequence[Pod]) -> str:
-    return "1 pod" if len(pods) == 1 else f"{len(pods)} pods"
+    templates = sum(pod.template for pod in pods)
+    numbers = ((len(pods) - templates, "pod"), (templates, "workload"))
+    return ", ".join(f"{number} {word}{'' if number == 1 else 's'}" for number, word in numbers if number)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
