@@ -146,7 +146,7 @@ def _place(path: str) -> str:
 
 def _undecided(programs: Both[Program], comparison: Comparison) -> str | None:
     """Why nothing is known of any flow; None where some were compared, or where no pod could make a difference."""
-    if comparison.pods or comparison.alike:
+    if comparison.pods or (comparison.alike and not comparison.one_sided):
         return None
     if any(program.cluster.pods for program in programs):
         return (

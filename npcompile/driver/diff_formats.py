@@ -123,8 +123,10 @@ def _markdown(report: DiffReport) -> Iterator[str]:
         yield f"**{opened} opened, {closed} closed**, for the {report.comparison.pods} pods that are in both."
         yield ""
         yield from _table(report.changes)
-    else:
+    elif report.comparison.pods:
         yield f"No flow opens or closes for the {report.comparison.pods} pods that are in both."
+    else:
+        yield "No difference: the policies and namespaces are equal."
     if report.comparison.one_sided:
         yield ""
         yield "Not compared:"
@@ -151,7 +153,7 @@ def _table(changes: Sequence[Confirmed]) -> Iterator[str]:
         yield "| " + " | ".join(cells) + " |"
 
 
-_SPECIAL = re.compile(r"[\\`*_{}\[\]()#+!|~<>&@$:]")
+_SPECIAL = re.compile(r"[\\`*_{}\[\]#|~<>&@$:]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
