@@ -36,7 +36,7 @@ def test_transcripts(golden: Golden) -> None:
     golden.check(shown, README)
 
 
-@pytest.mark.parametrize("command", ["check", "trace", "emit"])
+@pytest.mark.parametrize("command", ["check", "diff", "emit", "map", "test", "trace"])
 def test_each_command_is_shown(command: str) -> None:
     commands = [block["command"].split()[0] for block in BLOCK.finditer(README.read_text(encoding="utf-8"))]
     assert command in commands
