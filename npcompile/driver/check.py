@@ -21,8 +21,8 @@ from npcompile.ir.program import Program
 from npcompile.questions import Engine
 
 UNDECIDED = RuleCode(code="NPC901", slug="undecided", severity=Severity.ERROR, kind=Kind.PROVED)
-"""A question was not answered, and nothing is known about it.  Either its effort did not suffice, and a larger `--effort`
-may; or npcompile cannot decide it, and the message says why."""
+"""A question was not answered, and nothing is known about it.  Either its effort did not suffice, and a larger
+`--effort` may; or npcompile cannot decide it, and the message says why."""
 
 DEFAULT_EFFORT = 2_000_000
 
