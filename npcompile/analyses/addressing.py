@@ -40,17 +40,17 @@ def parse_port(text: str) -> Port:
     word, slash, port = text.partition("/")
     protocol = next((one for one in Protocol if str(one) == word.lower()), None)
     if protocol is None:
-        raise _usage(f"`{text}` is no port", "write `tcp/8080`, `udp/53`, `sctp/99`, `tcp/http` or `icmp`")
+        raise usage_error(f"`{text}` is no port", "write `tcp/8080`, `udp/53`, `sctp/99`, `tcp/http` or `icmp`")
     if not protocol.has_ports:
         if slash:
-            raise _usage(f"`{text}`: {protocol} has no ports", f"write `{protocol}`")
+            raise usage_error(f"`{text}`: {protocol} has no ports", f"write `{protocol}`")
         return Port(protocol=protocol)
     if port.isascii() and port.isdecimal():
         if not FIRST_PORT <= int(port) <= LAST_PORT:
-            raise _usage(f"`{text}`: a port is between {FIRST_PORT} and {LAST_PORT}")
+            raise usage_error(f"`{text}`: a port is between {FIRST_PORT} and {LAST_PORT}")
         return Port(protocol=protocol, number=int(port))
     if not port:
-        raise _usage(f"`{text}` names no port", f"write `{protocol}/8080` or `{protocol}/http`")
+        raise usage_error(f"`{text}` names no port", f"write `{protocol}/8080` or `{protocol}/http`")
     return Port(protocol=protocol, name=port)
 
 
@@ -104,15 +104,17 @@ class Directory:
             return parts[0], None, parts[1]
         kind = _KINDS.get(parts[1].lower()) if len(parts) == 3 else None
         if kind is None:
-            raise _usage(f"`{text}` names nothing", "write `namespace/name`, `namespace/svc/name` or an address")
+            raise usage_error(f"`{text}` names nothing", "write `namespace/name`, `namespace/svc/name` or an address")
         return parts[0], kind, parts[2]
 
     def _unknown(self, text: str) -> InputError:
         names = {f"{ns}/{name}" for ns, name in (*self._pods, *self._workloads, *self._services)}
         close = difflib.get_close_matches(text, sorted(names), n=3, cutoff=0.5)
         if close:
-            return _usage(f"`{text}` is not in the input", "did you mean " + " or ".join(f"`{c}`" for c in close) + "?")
-        return _usage(f"`{text}` is not in the input", "write `namespace/pod`, `namespace/workload` or an address")
+            return usage_error(
+                f"`{text}` is not in the input", "did you mean " + " or ".join(f"`{c}`" for c in close) + "?"
+            )
+        return usage_error(f"`{text}` is not in the input", "write `namespace/pod`, `namespace/workload` or an address")
 
 
 def endpoints_of(target: tuple[Pod, ...] | Address) -> tuple[Endpoint, ...]:
@@ -129,5 +131,6 @@ def _address(text: str) -> Address | None:
         return None
 
 
-def _usage(message: str, help: str = "") -> InputError:  # noqa: A002
+def usage_error(message: str, help: str = "") -> InputError:  # noqa: A002
+    """What to raise for a word that names nothing."""
     return InputError([diagnose(USAGE, None, message, help=help)])

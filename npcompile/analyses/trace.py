@@ -6,9 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from npcompile import semantics
-from npcompile.analyses.addressing import USAGE, Directory, Port, endpoints_of
-from npcompile.diagnostics.errors import InputError
-from npcompile.diagnostics.model import diagnose
+from npcompile.analyses.addressing import Directory, Port, endpoints_of, usage_error
 from npcompile.ir.cluster import Cluster, Pod, Service
 from npcompile.ir.flow import Endpoint, Flow
 from npcompile.ir.labels import Labels, Requirement, Selector
@@ -61,7 +59,7 @@ class Tracer:
         """
         source, target = self._directory.find(src), self._directory.find(dst)
         if isinstance(source, Service):
-            raise _usage(f"`{src}` is a Service, and a Service sends nothing", "name a pod or a workload")
+            raise usage_error(f"`{src}` is a Service, and a Service sends nothing", "name a pod or a workload")
         answers: list[Traced] = []
         for destination, number, service in _destinations(self._cluster, dst, target, port):
             for sender in source if isinstance(source, tuple) else (source,):
@@ -76,7 +74,7 @@ class Tracer:
             Flow(src=a, dst=b, protocol=port.protocol, port=number) for a, b in _pairs(_ends_of(src), _ends_of(dst))
         ]
         if not flows:
-            raise _usage(f"`{src}` and `{dst}` have no address family in common")
+            raise usage_error(f"`{src}` and `{dst}` have no address family in common")
         judged = [(flow, semantics.decide(self._policies.judging(flow), self._cluster, flow)) for flow in flows]
         if all(decision == judged[0][1] for _, decision in judged):
             return [self._traced(*judged[0], None, service, explain=explain)]
@@ -126,7 +124,7 @@ def _destinations(
         for pod in target:
             yield pod, _number_at(pod, port), None
     elif port.name is not None:
-        raise _usage(f"`{port.name}` has no number at `{word}`: only pods declare ports", "write the number")
+        raise usage_error(f"`{port.name}` has no number at `{word}`: only pods declare ports", "write the number")
     else:
         yield target, port.number, None
 
@@ -137,7 +135,7 @@ def _number_at(pod: Pod, port: Port) -> int | None:
     declared = [one for one in pod.ports if (one.name, one.protocol) == (port.name, port.protocol)]
     if not declared:
         names = ", ".join(f"`{one.protocol}/{one.name}`" for one in pod.ports if one.name) or "none"
-        raise _usage(f"`{pod}` declares no port `{port.protocol}/{port.name}`", f"its named ports: {names}")
+        raise usage_error(f"`{pod}` declares no port `{port.protocol}/{port.name}`", f"its named ports: {names}")
     return declared[0].number
 
 
@@ -150,8 +148,8 @@ def _backends(cluster: Cluster, service: Service, port: Port) -> Iterator[tuple[
     ]
     if not wanted:
         ports = ", ".join(f"`{one.protocol}/{one.number}`" for one in service.ports) or "none"
-        raise _usage(f"Service `{service}` has no such port", f"its ports: {ports}")
-    pods = [pod for pod in cluster.pods if _is_backend(service, pod)]
+        raise usage_error(f"Service `{service}` has no such port", f"its ports: {ports}")
+    pods = [pod for pod in cluster.pods if service.selects(pod)]
     found = False
     for pod in pods:
         target = wanted[0].target
@@ -164,16 +162,7 @@ def _backends(cluster: Cluster, service: Service, port: Port) -> Iterator[tuple[
             found = True
             yield pod, number, service
     if not found:
-        raise _usage(f"Service `{service}` has no backend for that port in the input")
-
-
-def _is_backend(service: Service, pod: Pod) -> bool:
-    selector = service.selector
-    return (
-        selector is not None
-        and pod.namespace == service.namespace
-        and all(pod.labels.get(key) == value for key, value in selector.items())
-    )
+        raise usage_error(f"Service `{service}` has no backend for that port in the input")
 
 
 def _ends_of(one: Pod | Address) -> tuple[Endpoint, ...]:
@@ -248,7 +237,3 @@ def _label_reasons(requirements: Sequence[Requirement], labels: Labels) -> list[
         for one in requirements
         if not semantics.matches(Selector(requirements=(one,)), labels)
     ]
-
-
-def _usage(message: str, help: str = "") -> InputError:  # noqa: A002
-    return InputError([diagnose(USAGE, None, message, help=help)])

@@ -15,18 +15,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from npcompile import semantics
-from npcompile.analyses.addressing import USAGE, Directory
+from npcompile.analyses.addressing import Directory, usage_error
 from npcompile.analyses.parties import EVERYONE, Chosen, Group, GroupBy, groups
 from npcompile.analyses.reach import Closing, Edge, Reach
 from npcompile.diagnostics.errors import InputError, InternalError
-from npcompile.diagnostics.model import Diagnostic, diagnose
+from npcompile.diagnostics.model import Diagnostic
 from npcompile.driver.inputs import read_sources
 from npcompile.frontend import load
 from npcompile.ir.cluster import Pod, Service
 from npcompile.ir.flow import Flow, Verdict
 from npcompile.ir.policy import BlockPeer, Direction, Policy
 from npcompile.ir.printer import rule_text
-from npcompile.ir.program import Program
+from npcompile.ir.program import PolicyIndex, Program
 from npcompile.relation.relation import Relation, relate
 
 INTERNET = "internet"
@@ -131,7 +131,7 @@ def _exposing(sources: tuple[Group, ...], targets: tuple[Group, ...], *, asked: 
         return sources
     if not outside:
         message = "`--exposure` is about what is outside the cluster, and here neither end is"
-        raise InputError([diagnose(USAGE, None, message, help="leave out `--exposure`, `--from` or `--to`")])
+        raise usage_error(message, "leave out `--exposure`, `--from` or `--to`")
     return outside if asked else sources
 
 
@@ -164,11 +164,11 @@ def _choose(program: Program, word: str) -> Chosen:
         if "/" in word or not close:
             raise
         message = f"`{word}` is not in the input"
-        raise InputError([diagnose(USAGE, None, message, help=f"did you mean the namespace `{close[0]}`?")]) from None
+        raise usage_error(message, f"did you mean the namespace `{close[0]}`?") from None
     match found:
         case Service():
             message = f"`{word}` is a Service, and policies judge the pods behind it"
-            raise InputError([diagnose(USAGE, None, message, help="name a namespace, a workload or a pod")])
+            raise usage_error(message, "name a namespace, a workload or a pod")
         case tuple():
             one = len(found) == 1 and (word.rpartition("/")[2] == found[0].name or "/" not in word)
             return Chosen(pods=found, finest=GroupBy.POD if one else GroupBy.WORKLOAD)
@@ -182,9 +182,7 @@ class _Replay:
     def __init__(self, program: Program, *, each: bool) -> None:
         self._cluster = program.cluster
         self._each = each
-        self._by_namespace: dict[str, list[Policy]] = {}
-        for policy in program.policies:
-            self._by_namespace.setdefault(policy.namespace, []).append(policy)
+        self._policies = PolicyIndex(program.policies)
         self._known_isolating: dict[tuple[str, str, Direction], list[Policy]] = {}
         self._known: dict[tuple[object, ...], semantics.Decision] = {}
 
@@ -217,7 +215,7 @@ class _Replay:
         """The policies that can have a say."""
         key = (*pod.key, direction)
         if key not in self._known_isolating:
-            policies = self._by_namespace.get(pod.namespace, ())
+            policies = self._policies.of(pod.namespace)
             self._known_isolating[key] = [
                 policy for policy in policies if direction in policy.directions and semantics.selects(policy, pod)
             ]

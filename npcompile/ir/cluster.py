@@ -99,6 +99,14 @@ class Service:
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
 
+    def selects(self, pod: Pod) -> bool:
+        """Whether a pod is behind it: one of its namespace with every label of its selector."""
+        return (
+            bool(self.selector)
+            and pod.namespace == self.namespace
+            and all(pod.labels.get(key) == value for key, value in (self.selector or {}).items())
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:

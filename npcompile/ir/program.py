@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from npcompile.ir.cluster import Cluster
@@ -26,7 +26,11 @@ class PolicyIndex:
         for policy in policies:
             self._by_namespace.setdefault(policy.namespace, []).append(policy)
 
+    def of(self, namespace: str) -> Sequence[Policy]:
+        """The policies of a namespace, in the order in which they were given."""
+        return self._by_namespace.get(namespace, ())
+
     def judging(self, flow: Flow) -> list[Policy]:
         """The policies of both ends' namespaces: no other can decide the flow."""
         namespaces = {end.pod.namespace for end in (flow.src, flow.dst) if end.pod is not None}
-        return [policy for namespace in sorted(namespaces) for policy in self._by_namespace.get(namespace, ())]
+        return [policy for namespace in sorted(namespaces) for policy in self.of(namespace)]

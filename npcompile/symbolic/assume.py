@@ -1,6 +1,7 @@
 """What is assumed of every pod and namespace that could exist.
 
-Everything else about them is free.  A finding of the symbolic engine holds under `ASSUMPTIONS`, which it should print.
+Everything else about them is free.  A finding of the symbolic engine holds under `ASSUMPTIONS`; the full
+format says the first two of them in short.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ Good:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from npcompile.analyses.claims import Case, Claim, Cni, Textual, Undecided
 from npcompile.diagnostics.model import Kind, RuleCode, Scope, Severity
@@ -62,17 +62,10 @@ def check(case: Case) -> Iterator[Claim | Undecided]:
     for policy in case.program.policies:
         isolated.setdefault(policy.namespace, {}).update({pod.key: pod for pod in pods.subjects(policy)})
     for service in case.program.cluster.services:
-        behind = _behind(service, isolated.get(service.namespace, {}).values())
+        behind = [pod for pod in isolated.get(service.namespace, {}).values() if service.selects(pod)]
         changed = next((port for port in service.ports for pod in behind if _changes(port, pod)), None)
         if changed is not None:
             yield _claim(service, changed)
-
-
-def _behind(service: Service, pods: Iterable[Pod]) -> list[Pod]:
-    selector = service.selector
-    if not selector:
-        return []
-    return [pod for pod in pods if selector.items() <= pod.labels.items()]
 
 
 def _changes(port: ServicePort, pod: Pod) -> bool:

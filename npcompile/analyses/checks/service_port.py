@@ -120,9 +120,8 @@ class ServicePorts:
 
 
 def _is_before(service: Service, pods: Sequence[Pod]) -> bool:
-    """Whether some of the pods, which are of its namespace, are behind a Service."""
-    selector = service.selector or {}
-    return any(selector.items() <= pod.labels.items() for pod in pods)
+    """Whether some of the pods are behind a Service."""
+    return any(service.selects(pod) for pod in pods)
 
 
 def _claim(rule: RuleOf, item: PortItem, service: Service, port: ServicePort) -> Claim:
