@@ -15,6 +15,8 @@ _UNREADABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U0001000
 _TEMPLATE = "{{"
 _NEAR = 3  # lines
 _TEMPLATE_LINE = re.compile(r"\s*(?:- +)?(?:[\w./-]+:\s+)?\{\{")
+_LIBYAML_DEPTH = "maximum nesting depth"  # newer libyaml has a limit of its own, which its look-ahead meets before ours
+UNCLOSED = "no Kubernetes object nests so deeply; look for an unclosed bracket"
 
 
 class RefusedError(Exception):
@@ -48,6 +50,8 @@ def syntax_error(file: SourceFile, error: yaml.YAMLError, first_line: int) -> Di
         return template_diagnostic(template)
     problem = getattr(error, "problem", None) or "unreadable"
     context = getattr(error, "context", None)
+    if _LIBYAML_DEPTH in problem:
+        return diagnose(codes.LIMITS, Span(file, line, column, line, column + 1), "nested too deeply", help=UNCLOSED)
     return diagnose(codes.SYNTAX, Span(file, line, column, line, column + 1),
                     f"not YAML: {problem}" + (f" {context}" if context else ""),
                     help=_advice(file.line(line)))  # fmt: skip

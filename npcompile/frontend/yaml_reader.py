@@ -15,7 +15,7 @@ import yaml
 from npcompile.diagnostics.model import Diagnostic, RuleCode, diagnose
 from npcompile.frontend import codes
 from npcompile.frontend.nodes import Document, Mapping, Node, Scalar, Sequence, is_plain, span_of
-from npcompile.frontend.yaml_errors import RefusedError, syntax_error, template_diagnostic, unreadable
+from npcompile.frontend.yaml_errors import UNCLOSED, RefusedError, syntax_error, template_diagnostic, unreadable
 from npcompile.source import LINE_BREAK, SourceFile, Span, whole_file
 
 MAX_DEPTH = 200
@@ -206,8 +206,7 @@ class _Reader:
         return Mapping(keys, values, merges, start, end)
 
     def _too_deep(self, event: Any) -> RefusedError:
-        advice = "no Kubernetes object nests so deeply; look for an unclosed bracket"
-        return self._refused(event, f"nested deeper than {MAX_DEPTH} levels", advice, codes.LIMITS)
+        return self._refused(event, f"nested deeper than {MAX_DEPTH} levels", UNCLOSED, codes.LIMITS)
 
     def _odd_key(self, event: Any) -> RefusedError:
         span = self._span(event)

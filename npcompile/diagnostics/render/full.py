@@ -9,6 +9,8 @@ from npcompile.diagnostics.render.concise import headline
 from npcompile.source import Span
 
 _NEAR = 2  # lines between two marked ones that are shown rather than skipped
+_WIDEST = 200  # characters of a line that are shown: minified JSON is one line
+_BEFORE = 40  # and those of them before the first mark, where the line is longer
 _SCOPES = {
     Scope.INVENTORY: "for the pods in this inventory",
     Scope.ANY_POD: "for every pod that could exist, in the namespaces of the input as they are, and in any others",
@@ -49,16 +51,25 @@ def _excerpt(marks: Sequence[tuple[Span, str, str]]) -> Iterator[str]:
         if line - previous > _NEAR:
             yield f"{'.' * min(width, 3)}"
         else:
-            yield from (f"{between:>{width}} | {file.line(between)}" for between in range(previous + 1, line))
-        yield f"{line:>{width}} | {file.line(line)}"
-        for span, text, sign in ordered:
-            if span.line == line:
-                yield f"{' ' * width} | {_underline(span, sign)} {text}".rstrip()
+            yield from (f"{between:>{width}} | {file.line(between)[:_WIDEST]}" for between in range(previous + 1, line))
+        marked = [mark for mark in ordered if mark[0].line == line]
+        first = _first_shown(marked[0][0])
+        yield f"{line:>{width}} | {file.line(line)[first : first + _WIDEST]}"
+        for span, text, sign in marked:
+            yield f"{' ' * width} | {_underline(span, sign, first)} {text}".rstrip()
         previous = line
 
 
-def _underline(span: Span, sign: str) -> str:
+def _first_shown(span: Span) -> int:
+    """How much of a line's beginning is left out, so that its first mark is among what is shown."""
+    long = len(span.file.line(span.line)) > _WIDEST
+    return max(0, span.column - 1 - _BEFORE) if long else 0
+
+
+def _underline(span: Span, sign: str, first: int) -> str:
+    """The signs under a span, of a line that is shown from its character `first` on."""
     text = span.file.line(span.line)
     end = span.end_column if span.end_line == span.line else len(text.rstrip()) + 1
-    lead = "".join("\t" if character == "\t" else " " for character in text[: span.column - 1])
-    return lead + sign * max(1, end - span.column)
+    start, end = (min(max(0, column - 1 - first), _WIDEST) for column in (span.column, end))
+    lead = "".join("\t" if character == "\t" else " " for character in text[first : first + start])
+    return lead + sign * max(1, end - start)
