@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Protocol
 
 from npcompile.ir.cluster import Pod
@@ -13,17 +14,26 @@ from npcompile.ir.program import Program
 DEFAULT_MARK = 0x0100_0000
 
 
+class Established(Enum):
+    """What becomes of connections that exist when a policy no longer allows them."""
+
+    KEEP = "keep"  # they go on
+    RECHECK = "recheck"  # whoever loads the artifact deletes them from connection tracking
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """What the user may choose; a target refuses those that it does not know.
 
     `node`: emit what that node needs only.  `accept`: an allowed packet is accepted, instead of left to foreign rules.
-    `mark`: the bit of the packet mark that the target may use.
+    `mark`: the bit of the packet mark that the target may use.  `established` is for who loads the artifact: it is
+    recorded, and the files do not depend on it.
     """
 
     node: str | None = None
     accept: bool = False
     mark: int = DEFAULT_MARK
+    established: Established = Established.KEEP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from npcompile.backends.registry import TARGETS
-from npcompile.backends.target import DEFAULT_MARK, Options
+from npcompile.backends.target import DEFAULT_MARK, Established, Options
 from npcompile.cli.output import show
 from npcompile.driver.emit import NOT_ATTEMPTED, run_emit
 
@@ -28,7 +28,14 @@ class _Mark(click.ParamType[int]):
 @click.option("--target", type=click.Choice(list(TARGETS)), required=True)
 @click.option("-o", "--output", required=True, metavar="DIR", help="Where the artifact goes; an older one is replaced.")
 @click.option("--bindings", metavar="FILE", help="Addresses of endpoints without one, `ns/pod=address` a line.")
-@click.option("--node", metavar="NAME", help="What that node needs only.")
+@click.option("--node", metavar="NAME", help="What that node needs, and no more.")
+@click.option(
+    "--established",
+    type=click.Choice([one.value for one in Established]),
+    default=Established.KEEP.value,
+    show_default=True,
+    help="Whether connections that a new policy forbids go on when it is loaded.",
+)
 @click.option("--accept", is_flag=True, help="Accept what is allowed, rather than leave it to the rules after ours.")
 @click.option("--mark", type=_Mark(), default=hex(DEFAULT_MARK), show_default=True, help="The packet mark's bit.")
 def command(
@@ -39,11 +46,12 @@ def command(
     output: str,
     bindings: str | None,
     node: str | None,
+    established: str,
     accept: bool,
     mark: int,
 ) -> int:
     """Compile the policies in PATHS: files, directories, or `-` for standard input (default: the current directory)."""
-    options = Options(node=node, accept=accept, mark=mark)
+    options = Options(node=node, accept=accept, mark=mark, established=Established(established))
     emitted = run_emit((*paths, *files) or (".",), target, output, options, bindings)
     show(emitted.diagnostics, "concise")
     artifact = emitted.artifact

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from npcompile.diagnostics.model import Diagnostic, RuleCode, Severity, diagnose
 from npcompile.driver.bindings import bind
 from npcompile.driver.inputs import read_sources
 from npcompile.frontend import load
+from npcompile.ir.program import Program
 from npcompile.source import SourceFile
 
 MANIFEST = "manifest.json"
@@ -26,6 +27,11 @@ NOT_ATTEMPTED = "NOT_ATTEMPTED"
 UNBOUND = RuleCode(code="NPC702", slug="unbound", severity=Severity.INFO)
 """An endpoint has no address yet, so the artifact cannot name it: its rules are complete, and nothing enforces them for
 it.  Bind it with `--bindings FILE`, one `ns/pod=address[,ifname]` a line, or emit again when it runs."""
+
+NO_NODE = RuleCode(code="NPC709", slug="no-node", severity=Severity.INFO)
+"""With `--node`, pods of which the input does not say where they run are filtered by every node's artifact.  That is
+safe, since each node sees its own traffic only and all give the same verdict, and larger than it needs to be: pods of a
+live cluster have `spec.nodeName`."""
 
 OUTPUT = RuleCode(code="NPC708", slug="output", severity=Severity.ERROR)
 """The output directory cannot be written, or holds something that npcompile did not write."""
@@ -54,15 +60,28 @@ def run_emit(
         for pod in artifact.unbound
     ]  # fmt: skip
     directory = Path(output)
-    _write(directory, {**artifact.files, MANIFEST: _manifest(artifact, sources)})
-    return Emitted(artifact=artifact, directory=directory, diagnostics=(*loaded.diagnostics, *unbound))
+    _write(directory, {**artifact.files, MANIFEST: _manifest(artifact, options, sources)})
+    told = (*loaded.diagnostics, *unbound, *_without_node(program, options))
+    return Emitted(artifact=artifact, directory=directory, diagnostics=told)
 
 
-def _manifest(artifact: Artifact, sources: Iterable[SourceFile]) -> bytes:
+def _without_node(program: Program, options: Options) -> Iterator[Diagnostic]:
+    """One for all running pods that have no node, when the artifact is for one."""
+    pods = [pod for pod in program.cluster.pods if pod.node is None and pod.addresses and not pod.host_network]
+    if options.node is None or not pods:
+        return
+    has = f"and {len(pods) - 1} more pods have" if len(pods) > 1 else "has"
+    message = f"`{pods[0]}` {has} no node: what runs anywhere is filtered by every node's artifact"
+    yield diagnose(NO_NODE, pods[0].span, message, help="give them `spec.nodeName`, as pods of a live cluster have")
+
+
+def _manifest(artifact: Artifact, options: Options, sources: Iterable[SourceFile]) -> bytes:
     document = {
         "version": 1,
         "npcompile": __version__,
         "target": artifact.target,
+        "node": options.node,
+        "established": options.established.value,
         # Until the artifact is read back and compared with the policies, nothing is proved of it.
         "outcome": NOT_ATTEMPTED,
         "files": {name: _digest(data) for name, data in sorted(artifact.files.items())},

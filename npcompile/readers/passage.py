@@ -1,4 +1,4 @@
-"""Whether the nodes of a cluster let a flow through, when every one of them has loaded the same artifact.
+"""Whether the nodes of a cluster let a flow through, each with the artifact that it has loaded.
 
 New connections only: what answers them is the business of connection tracking.  A flow's packets meet the `filter`
 table
@@ -13,7 +13,7 @@ on none of the nodes that are known.  Interfaces have no names here, so artifact
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from npcompile.ir.cluster import Cluster
@@ -36,10 +36,18 @@ _ICMP = {Family.V4: (1, (8, 0)), Family.V6: (58, (128, 0))}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """A hook that a flow's packets meet, and the node that it is on; None where the input does not tell."""
+
+    hook: Hook
+    node: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Passage:
     """What became of a flow: the hooks that it meets until one drops it, in order."""
 
-    outcomes: tuple[tuple[Hook, Outcome], ...]
+    outcomes: tuple[tuple[Stop, Outcome], ...]
 
     @property
     def verdict(self) -> Verdict:
@@ -47,7 +55,10 @@ class Passage:
         return Verdict.DENY if any(outcome.dropped for _, outcome in self.outcomes) else Verdict.ALLOW
 
 
-def load(ipset: bytes, iptables: Mapping[Family, bytes]) -> Mapping[Family, Ruleset]:
+Rulesets = Mapping[Family, Ruleset]
+
+
+def load(ipset: bytes, iptables: Mapping[Family, bytes]) -> Rulesets:
     """The rulesets of a node that has loaded these texts; raises ReadingError.
 
     `ipset`: the one text for both families.  `iptables`: a text for each family; one that is missing filters nothing.
@@ -65,12 +76,15 @@ def load(ipset: bytes, iptables: Mapping[Family, bytes]) -> Mapping[Family, Rule
     return rulesets
 
 
-def passage(rulesets: Mapping[Family, Ruleset], cluster: Cluster, flow: Flow) -> Passage:
-    """Send the first packet of a flow, both of whose ends have addresses, through all hooks that it meets."""
+def passage(loaded: Callable[[str | None], Rulesets], cluster: Cluster, flow: Flow) -> Passage:
+    """Send the first packet of a flow, both of whose ends have addresses, through all hooks that it meets.
+
+    `loaded`: the rulesets of a node; of None, those that hold wherever a pod without a known node runs.
+    """
     packet = first_packet(flow)
-    outcomes: list[tuple[Hook, Outcome]] = []
-    for hook in hooks(cluster, flow):
-        outcomes.append((hook, judge(rulesets[packet.family], packet, hook)))
+    outcomes: list[tuple[Stop, Outcome]] = []
+    for stop in stops(cluster, flow):
+        outcomes.append((stop, judge(loaded(stop.node)[packet.family], packet, stop.hook)))
         if outcomes[-1][1].dropped:
             break
     return Passage(outcomes=tuple(outcomes))
@@ -87,20 +101,20 @@ def first_packet(flow: Flow) -> Packet:
     return Packet(src=src, dst=dst, protocol=_NUMBERS[flow.protocol], sport=CLIENT_PORT, dport=flow.port)
 
 
-def hooks(cluster: Cluster, flow: Flow) -> Iterator[Hook]:
+def stops(cluster: Cluster, flow: Flow) -> Iterator[Stop]:
     """The hooks that a flow's packets meet, in order.  Between two pods' nodes FORWARD comes twice."""
     src, dst = flow.src, flow.dst
     if src.pod is not None and dst.pod is not None and src.pod.key == dst.pod.key:
         return
     src_node, dst_node = _host(cluster, src), _host(cluster, dst)
     if src_node is not None:
-        yield Hook.OUTPUT
+        yield Stop(hook=Hook.OUTPUT, node=src_node)
     elif src.pod is not None and (src.pod.node is None or src.pod.node != dst_node):
-        yield Hook.FORWARD
+        yield Stop(hook=Hook.FORWARD, node=src.pod.node)
     if dst_node is not None:
-        yield Hook.INPUT
+        yield Stop(hook=Hook.INPUT, node=dst_node)
     elif dst.pod is not None and not _forwarded_before(src, dst) and (dst.pod.node is None or dst.pod.node != src_node):
-        yield Hook.FORWARD
+        yield Stop(hook=Hook.FORWARD, node=dst.pod.node)
 
 
 def _forwarded_before(src: Endpoint, dst: Endpoint) -> bool:

@@ -52,7 +52,10 @@ def test_three_descriptions_agree(example: tuple[Program, Flow]) -> None:
     program, flow = example
     verdict = decide(program.policies, program.cluster, flow).verdict
     assert encoded(program, flow) is verdict
-    assert passage(emitted(program), program.cluster, flow).verdict is verdict
+    loaded = emitted(program)
+    found = passage(lambda _: loaded, program.cluster, flow)
+    assert found.verdict is verdict
+    assert [outcome.mark for _, outcome in found.outcomes if not outcome.dropped and outcome.mark] == []
 
 
 @settings(max_examples=100)
@@ -60,4 +63,27 @@ def test_three_descriptions_agree(example: tuple[Program, Flow]) -> None:
 def test_accepting_changes_no_verdict(example: tuple[Program, Flow]) -> None:
     program, flow = example
     verdict = decide(program.policies, program.cluster, flow).verdict
-    assert passage(emitted(program, Options(accept=True)), program.cluster, flow).verdict is verdict
+    loaded = emitted(program, Options(accept=True))
+    assert passage(lambda _: loaded, program.cluster, flow).verdict is verdict
+
+
+@settings(max_examples=200)
+@given(programs_with_flow(bound=True))
+def test_what_a_node_needs_is_enough_on_each_node(example: tuple[Program, Flow]) -> None:
+    program, flow = example
+    verdict = decide(program.policies, program.cluster, flow).verdict
+    loaded = {node: emitted(program, Options(node=node)) for node in program.cluster.nodes}
+    for anywhere in loaded.values():
+        # Pods without a node are filtered by every node's artifact, so any will do for them.
+        found = passage(lambda node, anywhere=anywhere: loaded.get(node, anywhere), program.cluster, flow)  # type: ignore[misc]
+        assert found.verdict is verdict
+
+
+@settings(max_examples=100)
+@given(programs_with_flow(bound=True))
+def test_a_node_filters_nothing_but_its_own_pods(example: tuple[Program, Flow]) -> None:
+    program, flow = example
+    nodes = {end.pod.node for end in (flow.src, flow.dst) if end.pod is not None}
+    for node in set(program.cluster.nodes) - nodes if None not in nodes else ():
+        loaded = emitted(program, Options(node=node))
+        assert passage(lambda _, loaded=loaded: loaded, program.cluster, flow).verdict is Verdict.ALLOW  # type: ignore[misc]

@@ -5,28 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import assert_never
 
+from npcompile.backends.filters.matches import Declared, FilterSet, InSet, OfProtocol, SetKind, ToPorts
 from npcompile.backends.iptables.names import TEMPORARY
 from npcompile.backends.iptables.structure import (
     Action,
     Chain,
-    Declared,
     Goto,
-    InSet,
     InState,
-    IpSet,
     Jump,
     Line,
-    Marked,
     Match,
     OfIcmpV6Type,
-    OfProtocol,
-    SetKind,
     Table,
     ToItself,
-    ToPorts,
+    Unmarked,
 )
 from npcompile.netset.cidrs import Address, Family, Network
 from npcompile.netset.ports import Protocol
+
+_TYPES = {SetKind.ADDRESSES: "hash:ip", SetKind.NETWORKS: "hash:net", SetKind.PORTS: "hash:ip,port"}
 
 # Classic BPF, as `-m bpf` takes it: the number of instructions, then each as code, jt, jf, k.  The programs load the
 # words of the source address and compare them with those of the destination address: offsets 12 and 16 of the IPv4
@@ -40,7 +37,7 @@ _SAME_ADDRESS = {
 }
 
 
-def emit_sets(sets: Iterable[IpSet]) -> bytes:
+def emit_sets(sets: Iterable[FilterSet]) -> bytes:
     """The text for `ipset restore`, of both families.
 
     Every set is filled beside itself and swapped in.  Those that say who is filtered come first, widened, and last,
@@ -57,7 +54,7 @@ def emit_sets(sets: Iterable[IpSet]) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode("ascii")
 
 
-def _reload(one: IpSet) -> Iterator[str]:
+def _reload(one: FilterSet) -> Iterator[str]:
     """Replace a set's members in one step.  The flush is for what an interrupted load may have left."""
     temporary = one.name + TEMPORARY
     if not one.isolates:
@@ -69,12 +66,12 @@ def _reload(one: IpSet) -> Iterator[str]:
     yield f"destroy {temporary}"
 
 
-def _create(name: str, one: IpSet) -> str:
+def _create(name: str, one: FilterSet) -> str:
     family = "inet" if one.family is Family.V4 else "inet6"
-    return f"create {name} {one.kind.value} family {family} maxelem {one.maxelem} -exist"
+    return f"create {name} {_TYPES[one.kind]} family {family} maxelem {one.capacity} -exist"
 
 
-def _members(one: IpSet) -> Iterator[str]:
+def _members(one: FilterSet) -> Iterator[str]:
     return (_member(member) for member in one.members)
 
 
@@ -124,8 +121,8 @@ def _match(match: Match, family: Family, mark: int) -> str:
             return f"-p ipv6-icmp -m icmp6 --icmpv6-type {match.number}"
         case ToItself():
             return f'-m bpf --bytecode "{_SAME_ADDRESS[family]}"'
-        case Marked():
-            return f"-m mark --mark {mark:#x}/{mark:#x}"
+        case Unmarked():
+            return f"-m mark ! --mark {mark:#x}/{mark:#x}"
         case _:
             assert_never(match)
 

@@ -1,156 +1,94 @@
-"""From the IR to chains, lines and sets.
+"""From the plan to chains, lines and sets.
 
 How a packet goes (docs/iptables.md tells it at length): the entry chain sends it to the chain of its source's egress
-profile and then to that of its destination's ingress profile.  A profile's chain goes through its policies' chains
-until one marks the packet, and drops it if none does.
+profile and then to that of its destination's ingress profile, and drops it behind either when it comes back without the
+mark.  A profile's chain marks what its policies allow; what has no profile is marked at the dispatch's end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import chain as chained
 
+from npcompile.backends.filters.inventory import Profile
+from npcompile.backends.filters.matches import Allowance, InSet, OfProtocol, RuleMatch, Side, ToPorts
+from npcompile.backends.filters.names import Names
+from npcompile.backends.filters.plan import SUBJECT, Plan, PolicyKey, allowances
+from npcompile.backends.filters.sets import Capacity, SetBook
 from npcompile.backends.iptables import names
-from npcompile.backends.iptables.inventory import Inventory, Profile, profiles, take_inventory
-from npcompile.backends.iptables.names import Names
-from npcompile.backends.iptables.sets import SetBook
 from npcompile.backends.iptables.structure import (
     Action,
     Chain,
     Goto,
     Hook,
     InState,
-    IpSet,
     Jump,
     Line,
-    Marked,
-    Match,
     OfIcmpV6Type,
-    OfProtocol,
     Ruleset,
-    Side,
     State,
     Table,
     ToItself,
-    ToPorts,
+    Unmarked,
 )
-from npcompile.backends.target import Options, RuleOrigin
-from npcompile.ir.policy import BlockPeer, Direction, NamedPort, PodPeer, Policy, PortRange, Rule
-from npcompile.ir.program import Program
+from npcompile.backends.target import Options
+from npcompile.ir.policy import Direction
 from npcompile.netset.cidrs import Family
-from npcompile.netset.intervals import union
-from npcompile.netset.ports import Protocol, all_ports, point, port_range
+from npcompile.netset.ports import Protocol
 
+SMALLEST_MAXELEM = 65536  # the kernel's default
 PORT_SLOTS = 15  # XT_MULTI_PORTS of linux/netfilter/xt_multiport.h; a range takes two
+MOST_IN_ONE_DISPATCH = 128  # profiles of a direction, beyond which they are looked up by namespace first
 
 # RFC 4861: router and neighbour solicitations and advertisements; RFC 2710 and 3810: multicast listeners.
 _NEIGHBOUR_TYPES = (133, 134, 135, 136)
 _LISTENER_TYPES = (130, 131, 132, 143)
 
 _DISPATCH = {Direction.EGRESS: names.EGRESS, Direction.INGRESS: names.INGRESS}
-_SUBJECT = {Direction.EGRESS: Side.SOURCE, Direction.INGRESS: Side.DESTINATION}
-_PEER = {Direction.EGRESS: Side.DESTINATION, Direction.INGRESS: Side.SOURCE}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Plan:
-    """What both families share: profiles by direction, the names of their chains, and the ids of rules."""
-
-    profiles: Mapping[Direction, tuple[Profile, ...]]
-    profile_chains: Mapping[tuple[Direction, tuple[tuple[str, str], ...]], str]
-    policies: Mapping[Direction, tuple[Policy, ...]]
-    policy_chains: Mapping[tuple[Direction, tuple[str, str]], str]
-    rule_ids: Mapping[tuple[tuple[str, str], Direction, int], str]
-    dispatch: Mapping[Direction, str]
-    accept: bool
+def room_for(members: int) -> int:
+    """The `maxelem` of a set: a power of two, at least twice its members, so that old and new ones fit at once."""
+    return max(SMALLEST_MAXELEM, 1 << (2 * members - 1).bit_length()) if members else SMALLEST_MAXELEM
 
 
-def lower(program: Program, options: Options) -> Ruleset:
-    """Lower a program.  Its policies and pods may stand in any order."""
-    inventory = take_inventory(program)
-    known = Names()
-    plan = _plan(program, inventory, known, accept=options.accept)
-    lowered = [_lower_family(family, plan, inventory, known) for family in Family]
-    enforced = {policy.key: policy for chosen in plan.policies.values() for policy in chosen}
-    origins = (
-        RuleOrigin(id=plan.rule_ids[policy.key, rule.direction, rule.index], policy=policy, rule=rule)
-        for direction, chosen in plan.policies.items()
-        for policy in chosen
-        for rule in policy.rules_of(direction)
-    )
+def lower(plan: Plan, known: Names, options: Options) -> Ruleset:
+    """Lower a plan to both families' tables; one that no pod has an address in judges nothing."""
+    lowered = [_lower_family(family, plan, known, accept=options.accept) for family in Family]
     return Ruleset(
         mark=options.mark,
-        sets=tuple(one for _, sets in lowered for one in sets),
+        sets=tuple(one for _, sets in lowered for one in sets.sets),
         tables=tuple(table for table, _ in lowered),
-        origins=tuple(sorted(origins, key=lambda origin: origin.id)),
-        unbound=tuple(sorted((pod for pod in inventory.pods if not pod.addresses), key=lambda pod: pod.key)),
-        profiles=sum(len(found) for found in plan.profiles.values()),
-        policies=len(enforced),
     )
 
 
-def _plan(program: Program, inventory: Inventory, known: Names, *, accept: bool) -> _Plan:
-    """Only policies that isolate a pod get chains: nothing would ever enter the others'."""
-    found = {direction: profiles(program.policies, inventory, direction) for direction in Direction}
-    policies = {
-        direction: tuple(
-            policy
-            for _, policy in sorted({p.key: p for profile in of for p in profile.policies}.items(), key=lambda i: i[0])
-        )
-        for direction, of in found.items()
-    }
-    return _Plan(
-        profiles=found,
-        profile_chains={
-            (direction, one.key): known.profile_chain((direction.value, one.key))
-            for direction, of in found.items()
-            for one in of
-        },
-        policies=policies,
-        policy_chains={
-            (direction, policy.key): known.policy_chain((direction.value, *policy.key))
-            for direction, of in policies.items()
-            for policy in of
-        },
-        rule_ids={
-            (policy.key, direction, rule.index): known.rule(policy, rule)
-            for direction, of in policies.items()
-            for policy in of
-            for rule in policy.rules_of(direction)
-        },
-        dispatch={direction: names.digest(tuple(one.key for one in of)) for direction, of in found.items()},
-        accept=accept,
-    )
-
-
-def _lower_family(family: Family, plan: _Plan, inventory: Inventory, known: Names) -> tuple[Table, tuple[IpSet, ...]]:
-    book = SetBook(family, inventory, known)
+def _lower_family(family: Family, plan: Plan, known: Names, *, accept: bool) -> tuple[Table, SetBook]:
+    book = SetBook(family, plan.inventory, known, Capacity(usual=SMALLEST_MAXELEM, of=room_for))
     chains = [
-        Chain(name=names.FORWARD, lines=tuple(_forward(plan))),
+        Chain(name=names.FORWARD, lines=tuple(_forward(accept=accept))),
         Chain(name=names.INPUT, lines=tuple(_input(family))),
         Chain(name=names.ALLOW, lines=(Line(action=Action.MARK),)),
     ]
-    if plan.accept:
+    if accept:
         accepts = (Line(matches=(book.every_pod(side),), action=Action.ACCEPT) for side in Side)
         chains.append(Chain(name=names.ACCEPT, lines=tuple(accepts)))
     for direction in (Direction.EGRESS, Direction.INGRESS):
-        chains.append(_dispatch(plan, direction, book))
-        chains += (_profile(plan, profile) for profile in plan.profiles[direction])
-        chains += (_policy(plan, policy, direction, book) for policy in plan.policies[direction])
+        judged = plan.profiles[direction] if family in plan.families else ()
+        chains += _dispatch(plan, direction, judged, book, known)
+        chains += _policies(plan, direction, judged, book)
     hooks = (Hook(builtin="FORWARD", chain=names.FORWARD), Hook(builtin="INPUT", chain=names.INPUT))
-    return Table(family=family, chains=tuple(chains), hooks=hooks), book.sets
+    return Table(family=family, chains=tuple(chains), hooks=hooks), book
 
 
-def _forward(plan: _Plan) -> Iterator[Line]:
+def _forward(*, accept: bool) -> Iterator[Line]:
     """The entry of what the node forwards: both sides judge."""
-    leave = Goto(names.ACCEPT) if plan.accept else Action.RETURN
+    leave = Goto(names.ACCEPT) if accept else Action.RETURN
     yield Line(action=Action.CLEAR)
     yield from _replies(leave)
     yield Line(matches=(ToItself(),), action=leave)
-    yield Line(action=Jump(names.EGRESS))
-    yield Line(action=Action.CLEAR)
-    yield Line(action=Jump(names.INGRESS))
-    yield Line(action=Action.CLEAR)
+    yield from _judged(names.EGRESS)
+    yield from _judged(names.INGRESS)
     yield Line(action=leave)
 
 
@@ -164,9 +102,14 @@ def _input(family: Family) -> Iterator[Line]:
     if family is Family.V6:
         for number in (*_LISTENER_TYPES, *_NEIGHBOUR_TYPES):
             yield Line(matches=(OfIcmpV6Type(number),), action=Action.RETURN)
-    yield Line(action=Jump(names.EGRESS))
+    yield from _judged(names.EGRESS)
+
+
+def _judged(dispatch: str) -> Iterator[Line]:
+    """One side's judgement: what comes back without the mark was allowed by nobody."""
+    yield Line(action=Jump(dispatch))
+    yield Line(matches=(Unmarked(),), action=Action.DROP)
     yield Line(action=Action.CLEAR)
-    yield Line(action=Action.RETURN)
 
 
 def _replies(leave: Action | Goto) -> Iterator[Line]:
@@ -175,85 +118,89 @@ def _replies(leave: Action | Goto) -> Iterator[Line]:
     yield Line(matches=(OfProtocol(Protocol.ICMP), InState(State.RELATED)), action=leave)
 
 
-def _dispatch(plan: _Plan, direction: Direction, book: SetBook) -> Chain:
-    """To the chain of the pod's profile.  `Goto`, so that a packet meets one profile at most."""
-    lines = (
-        Line(
-            matches=(book.profile(profile, plan.dispatch[direction], _SUBJECT[direction]),),
-            action=Goto(plan.profile_chains[direction, profile.key]),
-        )
-        for profile in plan.profiles[direction]
-    )
-    return Chain(name=_DISPATCH[direction], lines=tuple(lines))
+def _dispatch(
+    plan: Plan, direction: Direction, judged: tuple[Profile, ...], book: SetBook, known: Names
+) -> Iterator[Chain]:
+    """To the chain of the pod's profile: `Goto`, so that its end is the dispatch's.  No profile: nobody isolates it.
 
-
-def _profile(plan: _Plan, profile: Profile) -> Chain:
-    """One policy after the other, and the end of what none allows."""
-    lines: list[Line] = []
-    for policy in profile.policies:
-        lines.append(Line(action=Jump(plan.policy_chains[profile.direction, policy.key])))
-        lines.append(Line(matches=(Marked(),), action=Action.RETURN))
-    lines.append(Line(action=Action.DROP))
-    return Chain(name=plan.profile_chains[profile.direction, profile.key], lines=tuple(lines))
-
-
-def _policy(plan: _Plan, policy: Policy, direction: Direction, book: SetBook) -> Chain:
-    """The lines of its rules, in order."""
-    rules = policy.rules_of(direction)
-    ids = (plan.rule_ids[policy.key, direction, rule.index] for rule in rules)
-    lines = (line for rule, id_ in zip(rules, ids, strict=True) for line in _rule(policy, rule, id_, book))
-    return Chain(name=plan.policy_chains[direction, policy.key], lines=tuple(lines))
-
-
-def _rule(policy: Policy, rule: Rule, id_: str, book: SetBook) -> Iterator[Line]:
-    """A line for each pair of what its peers and its ports come to.
-
-    `Goto`, so that the first match marks the packet and returns to the profile's chain.
+    The kernel asks one set after the other.  Where there are many, those of a namespace stand behind one set of all of
+    its isolated pods.
     """
-    peers = tuple(_peer_matches(policy, rule, book))
-    ports = tuple(_port_matches(policy, rule, book)) if peers else ()  # no set that no line asks
-    for peer in peers:
-        for port in ports:
-            yield Line(matches=(*port, *peer), action=Goto(names.ALLOW), rule=id_)
-
-
-def _peer_matches(policy: Policy, rule: Rule, book: SetBook) -> Iterator[tuple[Match, ...]]:
-    """The alternatives that a rule's peers come to: one that matches everything when there are no peers, and none when
-    they hold no address of this family.
-    """
-    side = _PEER[rule.direction]
-    if not rule.match.peers:
-        yield ()
-    if by_label := [peer for peer in rule.match.peers if isinstance(peer, PodPeer)]:
-        yield (book.selected(by_label, policy.namespace, side),)
-    by_address = [peer for peer in rule.match.peers if isinstance(peer, BlockPeer)]
-    if by_address and (blocks := book.blocks(by_address, side)) is not None:
-        yield (blocks,)
-
-
-def _port_matches(policy: Policy, rule: Rule, book: SetBook) -> Iterator[tuple[Match, ...]]:
-    """The alternatives that a rule's ports come to; one that matches every protocol when there are none.
-
-    A named port is the destination's: a pod of the policy's own namespace for ingress, any pod for egress.
-    """
-    if not rule.match.ports:
-        yield ()
+    nobody = Line(action=Action.MARK)
+    side, dispatch = SUBJECT[direction], plan.dispatch[direction]
+    if len(judged) <= MOST_IN_ONE_DISPATCH:
+        lines = (_to_profile(plan, one, book.profile(one, dispatch, side)) for one in judged)
+        yield Chain(name=_DISPATCH[direction], lines=(*lines, nobody))
         return
-    numeric = union(
-        port_range(item.protocol, item.first, item.last) for item in rule.match.ports if isinstance(item, PortRange)
+    by_namespace: dict[str, list[Profile]] = defaultdict(list)
+    for one in judged:
+        by_namespace[one.namespace].append(one)
+    doors = {name: known.dispatch_chain((direction.value, name)) for name in by_namespace}
+    outer = (
+        Line(matches=(book.isolated(name, of, dispatch, side),), action=Goto(doors[name]))
+        for name, of in by_namespace.items()
     )
-    for protocol in Protocol:
-        own = numeric & all_ports(protocol)
-        if own and own == all_ports(protocol):
-            yield (OfProtocol(protocol),)
-        elif own:
-            base = point(protocol, None)
-            ranges = ((first - base, last - base) for first, last in own)
-            yield from ((ToPorts(protocol, chunk),) for chunk in _chunks(ranges))
-    home = policy.namespace if rule.direction is Direction.INGRESS else None
-    named = {(i.protocol.value, i.name): i for i in rule.match.ports if isinstance(i, NamedPort)}
-    for _, item in sorted(named.items()):
-        yield (OfProtocol(item.protocol), book.declared(item, home))
+    yield Chain(name=_DISPATCH[direction], lines=(*outer, nobody))
+    for name, of in by_namespace.items():
+        inner = (_to_profile(plan, one, book.profile(one, dispatch, side)) for one in of)
+        yield Chain(name=doors[name], lines=tuple(inner))
+
+
+def _to_profile(plan: Plan, one: Profile, asked: InSet) -> Line:
+    return Line(matches=(asked,), action=Goto(plan.profile_chains[one.direction, one.key]))
+
+
+def _policies(plan: Plan, direction: Direction, judged: tuple[Profile, ...], book: SetBook) -> Iterator[Chain]:
+    """The chains of profiles and policies.
+
+    A policy has a chain of its own where that takes fewer lines than to repeat its lines in each profile; one that
+    allows nothing in this family has none.
+    """
+    uses = Counter(policy.key for one in judged for policy in one.policies)
+    allowed = {
+        policy.key: tuple(_lines(allowances(plan, policy, direction, book)))
+        for policy in plan.policies[direction]
+        if policy.key in uses
+    }
+    shared = {key for key, lines in allowed.items() if len(lines) * uses[key] > len(lines) + uses[key]}
+    chains = {key: plan.policy_chains[direction, key] for key in sorted(shared)}
+    for one in judged:
+        lines = chained.from_iterable(_profile(one, allowed, chains))
+        yield Chain(name=plan.profile_chains[direction, one.key], lines=tuple(lines))
+    for key, name in chains.items():
+        yield Chain(name=name, lines=allowed[key])
+
+
+def _profile(
+    one: Profile, allowed: dict[PolicyKey, tuple[Line, ...]], chains: dict[PolicyKey, str]
+) -> Iterator[tuple[Line, ...]]:
+    """The lines of one policy after the other.  Behind a jump the packet may be marked; another jump would be idle."""
+    jumped = False
+    for policy in one.policies:
+        if policy.key not in chains:
+            yield allowed[policy.key]
+            continue
+        yield (Line(matches=(Unmarked(),) if jumped else (), action=Jump(chains[policy.key])),)
+        jumped = True
+
+
+def _lines(allowed: Iterable[Allowance]) -> Iterator[Line]:
+    """A line for each allowance, or several, where it has more ports than a line can hold.
+
+    `Goto`, so that the first match marks the packet and returns.
+    """
+    for one in allowed:
+        for matches in _fitting(one.matches):
+            yield Line(matches=matches, action=Goto(names.ALLOW), rule=one.rule)
+
+
+def _fitting(matches: tuple[RuleMatch, ...]) -> Iterator[tuple[RuleMatch, ...]]:
+    for position, match in enumerate(matches):
+        if isinstance(match, ToPorts):
+            before, behind = matches[:position], matches[position + 1 :]
+            yield from ((*before, ToPorts(match.protocol, chunk), *behind) for chunk in _chunks(match.ranges))
+            return
+    yield matches
 
 
 def _chunks(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[tuple[int, int], ...]]:

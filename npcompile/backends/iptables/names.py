@@ -1,22 +1,12 @@
-"""Names of chains and sets, and ids of rules.
-
-A name is a readable prefix and a digest of what the name stands for, so it survives restarts, says nothing that an
-input could have put there, and is the same wherever the same meaning occurs.  Parts are length-prefixed before they
-are hashed: no two meanings have the same bytes.
-"""
+"""The names that iptables and ipset see, within what their kernel modules take."""
 
 from __future__ import annotations
 
-from base64 import b32encode
-from collections.abc import Callable
-from hashlib import sha256
-
-from npcompile.diagnostics.errors import InternalError
-from npcompile.ir.policy import Policy, Rule
-from npcompile.netset.cidrs import Family
+from npcompile.backends.filters.names import Style
 
 CHAIN_LIMIT = 28  # XT_EXTENSION_MAXNAMELEN of linux/netfilter/x_tables.h, less the final zero
 SET_LIMIT = 31  # IPSET_MAXNAMELEN of linux/netfilter/ipset/ip_set.h, less the final zero
+TEMPORARY = "-t"  # the suffix of the set that is filled before it is swapped in
 
 FORWARD = "NPC-FORWARD"
 INPUT = "NPC-INPUT"
@@ -25,64 +15,11 @@ INGRESS = "NPC-INGRESS"
 ALLOW = "NPC-ALLOW"
 ACCEPT = "NPC-ACCEPT"
 
-PROFILE_CHAIN = "NPC-PRO-"
-POLICY_CHAIN = "NPC-POL-"
-RULE_ID = "np:"
-TEMPORARY = "-t"  # the suffix of the set that is filled before it is swapped in
-
-_CHAIN_DIGITS = 20
-_SET_DIGITS = 18
-_RULE_DIGITS = 10
-
-Part = str | int | tuple["Part", ...]
-
-
-def encode(part: Part) -> bytes:
-    """The unambiguous bytes of a meaning: each part is tagged with its type and its length."""
-    match part:
-        case str():
-            tag, body = b"s", part.encode("utf-8", "surrogatepass")
-        case int():
-            tag, body = b"i", str(part).encode()
-        case tuple():
-            tag, body = b"t", b"".join(encode(one) for one in part)
-    return b"%s%d:%s" % (tag, len(body), body)
-
-
-def digest(part: Part) -> str:
-    """The digest of a meaning: 52 characters of a-z and 2-7."""
-    return b32encode(sha256(encode(part)).digest()).decode().rstrip("=").lower()
-
-
-class Names:
-    """Hands out the names of one artifact, and gives up when two meanings would share one."""
-
-    def __init__(self, digest: Callable[[Part], str] = digest) -> None:
-        self._digest = digest
-        self._meanings: dict[str, Part] = {}
-
-    def profile_chain(self, meaning: Part) -> str:
-        """The chain of a profile in one direction."""
-        return self._claim(PROFILE_CHAIN, ("profile", meaning), _CHAIN_DIGITS, CHAIN_LIMIT)
-
-    def policy_chain(self, meaning: Part) -> str:
-        """The chain of a policy in one direction."""
-        return self._claim(POLICY_CHAIN, ("policy", meaning), _CHAIN_DIGITS, CHAIN_LIMIT)
-
-    def set(self, family: Family, kind: str, meaning: Part) -> str:
-        """A set of one family; `kind` is a short word that people see in the name."""
-        prefix = f"npc{family.value}-{kind}-"
-        return self._claim(prefix, (kind, meaning), _SET_DIGITS, SET_LIMIT - len(TEMPORARY))
-
-    def rule(self, policy: Policy, rule: Rule) -> str:
-        """The id of a policy's rule: where it stands in its policy, not what it says."""
-        meaning: Part = (policy.namespace, policy.name, rule.direction.value, rule.index)
-        return self._claim(RULE_ID, ("rule", meaning), _RULE_DIGITS, CHAIN_LIMIT)
-
-    def _claim(self, prefix: str, meaning: Part, digits: int, limit: int) -> str:
-        name = prefix + self._digest(meaning)[:digits]
-        if len(name) > limit:
-            raise InternalError(f"the name {name} is longer than {limit} characters")
-        if self._meanings.setdefault(name, meaning) != meaning:
-            raise InternalError(f"two meanings share the name {name}: {self._meanings[name]!r} and {meaning!r}")
-        return name
+STYLE = Style(
+    dispatch_chain="NPC-DIS-",
+    profile_chain="NPC-PRO-",
+    policy_chain="NPC-POL-",
+    family_set="npc{family}-{kind}-",
+    chain_limit=CHAIN_LIMIT,
+    set_limit=SET_LIMIT - len(TEMPORARY),
+)

@@ -9,54 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from npcompile.backends.target import RuleOrigin
-from npcompile.ir.cluster import Pod
-from npcompile.netset.cidrs import Address, Family, Network
-from npcompile.netset.ports import Protocol
-
-
-class SetKind(Enum):
-    """Types of ipset, by the kernel's names."""
-
-    ADDRESSES = "hash:ip"
-    NETWORKS = "hash:net"
-    PORTS = "hash:ip,port"
-
-
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """A port that a pod declares under some name, at the pod's address."""
-
-    address: Address
-    protocol: Protocol
-    number: int
-
-    @property
-    def order(self) -> tuple[int, str, int]:
-        """Sorts those of one address family."""
-        return (int(self.address), self.protocol.value, self.number)
-
-
-Members = tuple[Address, ...] | tuple[Network, ...] | tuple[Declared, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IpSet:
-    """A set and its members, sorted.  `isolates`: who is in it is filtered, so that it must never miss a member."""
-
-    name: str
-    kind: SetKind
-    family: Family
-    maxelem: int
-    members: Members
-    isolates: bool = False
-
-
-class Side(Enum):
-    """Which end of a packet a set is asked about."""
-
-    SOURCE = "src"
-    DESTINATION = "dst"
+from npcompile.backends.filters.matches import FilterSet, RuleMatch
+from npcompile.netset.cidrs import Family
 
 
 class State(Enum):
@@ -64,30 +18,6 @@ class State(Enum):
 
     ESTABLISHED = "ESTABLISHED"
     RELATED = "RELATED"
-
-
-@dataclass(frozen=True, slots=True)
-class InSet:
-    """The packet's address is in a set; of a set of ports, its destination address and port are."""
-
-    name: str
-    kind: SetKind
-    side: Side
-
-
-@dataclass(frozen=True, slots=True)
-class OfProtocol:
-    """The packet is of a protocol.  ICMP is ICMP itself here (ICMPv6 in the IPv6 table), not all port-less ones."""
-
-    protocol: Protocol
-
-
-@dataclass(frozen=True, slots=True)
-class ToPorts:
-    """The packet is of a protocol, and its destination port in one of the ranges (first, last): 15 slots at most."""
-
-    protocol: Protocol
-    ranges: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +40,11 @@ class ToItself:
 
 
 @dataclass(frozen=True, slots=True)
-class Marked:
-    """Our bit of the packet mark is set."""
+class Unmarked:
+    """Our bit of the packet mark is not set."""
 
 
-Match = InSet | OfProtocol | ToPorts | InState | OfIcmpV6Type | ToItself | Marked
+Match = RuleMatch | InState | OfIcmpV6Type | ToItself | Unmarked
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,12 +107,8 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ruleset:
-    """A program, lowered.  `sets` is sorted by name, `origins` by id; `mark` is our bit of the packet mark."""
+    """A program, lowered.  `sets` is sorted by family and name; `mark` is our bit of the packet mark."""
 
     mark: int
-    sets: tuple[IpSet, ...]
+    sets: tuple[FilterSet, ...]
     tables: tuple[Table, ...]
-    origins: tuple[RuleOrigin, ...]
-    unbound: tuple[Pod, ...]
-    profiles: int
-    policies: int

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from npcompile.backends.filters.inventory import take_inventory
+from npcompile.backends.filters.limits import refuse_input
+from npcompile.backends.filters.names import Names
+from npcompile.backends.filters.plan import Plan, make_plan
 from npcompile.backends.iptables.emit import emit_sets, emit_table
-from npcompile.backends.iptables.limits import refuse_input, refuse_size
+from npcompile.backends.iptables.limits import refuse_size, wrong_options
 from npcompile.backends.iptables.lower import lower
+from npcompile.backends.iptables.names import STYLE
 from npcompile.backends.iptables.structure import Ruleset
 from npcompile.backends.target import Artifact, Options
 from npcompile.ir.program import Program
@@ -28,31 +33,38 @@ class IptablesTarget:
     name: str = "iptables"
 
     def emit(self, program: Program, options: Options) -> Artifact:
-        """Lower a program for every node at once; raises InputError for what `limits` refuses."""
-        refuse_input(program, options)
-        ruleset = lower(program, options)
+        """Lower a program for every node at once, or for one; raises InputError for what it cannot express."""
+        refuse_input(program, options, wrong_options(options))
+        plan, ruleset = lower_program(program, options)
         refuse_size(ruleset)
         files = {IPSET_FILE: emit_sets(ruleset.sets)}
         files |= {TABLE_FILES[table.family]: emit_table(table, ruleset.mark) for table in ruleset.tables}
         return Artifact(
             target=self.name,
             files=files,
-            rules=ruleset.origins,
-            unbound=ruleset.unbound,
+            rules=plan.origins,
+            unbound=plan.unbound,
             load=LOAD,
-            summary=_summary(program, ruleset),
+            summary=_summary(program, plan, ruleset),
         )
 
 
-def _summary(program: Program, ruleset: Ruleset) -> dict[str, int]:
-    """`idle_policies` select no pod of the input: nothing of them is in the artifact."""
+def lower_program(program: Program, options: Options) -> tuple[Plan, Ruleset]:
+    """The plan and the structure, before any text."""
+    names = Names(STYLE)
+    plan = make_plan(program, take_inventory(program, options.node), names)
+    return plan, lower(plan, names, options)
+
+
+def _summary(program: Program, plan: Plan, ruleset: Ruleset) -> dict[str, int]:
+    """`idle_policies` select no pod of the input, or of the node: nothing of them is in the artifact."""
     return {
         "chains": sum(len(table.chains) for table in ruleset.tables),
-        "idle_policies": len(program.policies) - ruleset.policies,
+        "idle_policies": len(program.policies) - plan.enforced,
         "lines": sum(len(chain.lines) for table in ruleset.tables for chain in table.chains),
         "members": sum(len(one.members) for one in ruleset.sets),
-        "policies": ruleset.policies,
-        "profiles": ruleset.profiles,
+        "policies": plan.enforced,
+        "profiles": sum(len(found) for found in plan.profiles.values()),
         "sets": len(ruleset.sets),
-        "unbound": len(ruleset.unbound),
+        "unbound": len(plan.unbound),
     }

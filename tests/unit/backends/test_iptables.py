@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from npcompile.backends.filters.matches import SetKind
+from npcompile.backends.filters.names import Names, digest, encode
 from npcompile.backends.iptables import IptablesTarget
-from npcompile.backends.iptables import names as names_module
 from npcompile.backends.iptables.limits import MOST_SETS, refuse_size
-from npcompile.backends.iptables.lower import lower
-from npcompile.backends.iptables.names import CHAIN_LIMIT, SET_LIMIT, Names, encode
-from npcompile.backends.iptables.sets import room_for
+from npcompile.backends.iptables.lower import MOST_IN_ONE_DISPATCH, room_for
+from npcompile.backends.iptables.names import CHAIN_LIMIT, SET_LIMIT, STYLE
+from npcompile.backends.iptables.target import lower_program
 from npcompile.backends.target import Options
 from npcompile.diagnostics.errors import InputError, InternalError
 from npcompile.ir.cluster import Cluster, ContainerPort, Namespace, Node, Pod
@@ -121,7 +123,12 @@ def test_names_fit_and_are_declared_and_ids_are_known(given_program: Program) ->
 @settings(max_examples=50, deadline=None)
 @given(programs(bound=True))
 def test_binding_pods_changes_members_only(given_program: Program) -> None:
-    bare = tuple(p if p.host_network else replace(p, addresses=()) for p in given_program.cluster.pods)
+    dual = tuple(
+        p if p.host_network else replace(p, addresses=(ip_address(f"10.0.0.{i}"), ip_address(f"fd00::{i}")))
+        for i, p in enumerate(given_program.cluster.pods, 1)
+    )
+    given_program = replace(given_program, cluster=replace(given_program.cluster, pods=dual))
+    bare = tuple(p if p.host_network else replace(p, addresses=()) for p in dual)
     unbound = replace(given_program, cluster=replace(given_program.cluster, pods=bare))
     before, after = emit(unbound), emit(given_program)
     for name in ("iptables.restore", "ip6tables.restore"):
@@ -132,6 +139,17 @@ def test_binding_pods_changes_members_only(given_program: Program) -> None:
     assert skeleton[0] == skeleton[1]
     listed = IptablesTarget().emit(unbound, Options()).unbound
     assert [p.key for p in listed] == [p.key for p in bare if not p.host_network]
+
+
+@settings(max_examples=100, deadline=None)
+@given(programs())
+def test_prefixes_are_disjoint_and_never_of_length_zero(given_program: Program) -> None:
+    for one in lower_program(given_program, Options())[1].sets:
+        if one.kind is SetKind.NETWORKS:
+            networks = [member for member in one.members if isinstance(member, IPv4Network | IPv6Network)]
+            assert len(networks) == len(one.members) > 0
+            assert all(network.prefixlen > 0 for network in networks)
+            assert all(not a.overlaps(b) for a, b in pairwise(networks))
 
 
 def test_what_the_input_says_is_hashed_only() -> None:
@@ -169,7 +187,7 @@ def test_peers_of_a_rule_share_a_set_by_meaning() -> None:
 def test_a_family_without_addresses_leaves_its_lines_out() -> None:
     blocks = BlockPeer(cidr=ip_network("0.0.0.0/0"), excepts=(ip_network("128.0.0.0/1"),))
     rules = (Match(peers=(blocks,)), Match(peers=(BlockPeer(cidr=ip_network("::/0")), WEB)))
-    files = emit(program([policy("p", *rules)], [pod("x", "10.0.0.1")]))
+    files = emit(program([policy("p", *rules)], [pod("x", "10.0.0.1"), pod("y", "fd00::1")]))
     assert len(allow_lines(files["iptables.restore"])) == 2
     assert len(allow_lines(files["ip6tables.restore"])) == 2
     assert re.findall(r"add npc4-net-\S+ (\S+)", files["ipset.restore"]) == ["0.0.0.0/1"]
@@ -228,12 +246,80 @@ def test_marks_that_are_not_ours_are_refused(mark: int) -> None:
     assert [d.rule.code for d in caught.value.diagnostics] == ["NPC705"]
 
 
-def test_a_node_is_refused_with_the_reason() -> None:
-    here = program([], [], (Node(name="n1"),))
-    with pytest.raises(InputError, match="cannot be restricted to the node `n1` yet"):
-        IptablesTarget().emit(here, Options(node="n1"))
-    with pytest.raises(InputError, match="there is no node `n2`"):
-        IptablesTarget().emit(here, Options(node="n2"))
+def test_an_unknown_node_is_refused_with_those_that_are_known() -> None:
+    here = program([], [], (Node(name="n1"), Node(name="n-other")))
+    with pytest.raises(InputError, match="there is no node `n11`") as caught:
+        IptablesTarget().emit(here, Options(node="n11"))
+    assert [d.help for d in caught.value.diagnostics] == ["did you mean `n1`?  the nodes of the input: `n-other`, `n1`"]
+
+
+def test_a_node_needs_its_own_pods_profiles_and_their_peers_only() -> None:
+    here, there = pod("x", "10.0.0.1", app="web"), replace(pod("y", "10.0.0.2", app="db"), node="n2")
+    nowhere = replace(pod("z", "10.0.0.3", app="z"), node=None)
+    policies = [
+        policy("web", Match(peers=(PodPeer(namespaces=None, pods=app("db")),)), subjects=app("web")),
+        policy("db", Match(peers=(WEB,), ports=(HTTP,)), subjects=app("db")),
+        policy("z", subjects=app("z")),
+    ]
+    given_program = program(policies, [here, there, nowhere])
+    members = {
+        node: {line.split()[2] for line in emit(given_program, Options(node=node))["ipset.restore"].splitlines()
+               if line.startswith("add")}
+        for node in (None, "n1", "n2")
+    }  # fmt: skip
+    assert members[None] == {
+        "10.0.0.1",
+        "10.0.0.2",
+        "10.0.0.3",
+        "10.0.0.2,tcp:8080",
+        "10.0.0.1,tcp:8080",
+        "10.0.0.3,tcp:8080",
+    }
+    assert members["n1"] == {"10.0.0.1", "10.0.0.2", "10.0.0.3"}
+    assert members["n2"] == {"10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.2,tcp:8080", "10.0.0.3,tcp:8080"}
+    rules = {node: len(IptablesTarget().emit(given_program, Options(node=node)).rules) for node in members}
+    assert rules == {None: 2, "n1": 1, "n2": 1}
+
+
+def test_a_family_that_no_pod_is_in_has_its_entry_only() -> None:
+    files = emit(program([policy("p", Match(peers=(WEB,)))], [pod("x", "10.0.0.1", app="web"), pod("y", None)]))
+    assert "npc6-" not in files["ipset.restore"]
+    assert "NPC-PRO" in files["iptables.restore"]
+    assert "NPC-PRO" not in files["ip6tables.restore"]
+    unbound = emit(program([policy("p", Match(peers=(WEB,)))], [pod("x", None)]))
+    assert "NPC-PRO" in unbound["iptables.restore"]
+    assert "NPC-PRO" in unbound["ip6tables.restore"]
+
+
+def test_a_policy_has_a_chain_where_that_takes_fewer_lines() -> None:
+    wide = Match(peers=(WEB,), ports=(*ranges(80), PortRange(protocol=Protocol.UDP, first=53, last=53)))
+    shared = policy("shared", wide)
+    own = [policy(f"own-{value}", subjects=app(value)) for value in ("a", "b", "c")]
+    pods = [pod(value, f"10.0.0.{number}", app=value) for number, value in enumerate(("a", "b", "c"), 1)]
+    alone = emit(program([shared], pods))["iptables.restore"]
+    assert "NPC-POL" not in alone
+    assert len(allow_lines(alone)) == 2
+    several = emit(program([shared, *own], pods))["iptables.restore"]
+    assert len(allow_lines(several)) == 2
+    assert len(re.findall(r"-j NPC-POL-", several)) == 3
+
+
+def test_many_profiles_are_looked_up_by_namespace() -> None:
+    count = MOST_IN_ONE_DISPATCH // 2 + 1
+    policies, pods = [], []
+    for namespace in ("a", "b"):
+        for number in range(count):
+            one = policy(f"p{number}", subjects=app(f"x{number}"))
+            policies.append(replace(one, namespace=namespace))
+            address = f"10.{ord(namespace)}.{number}.1"
+            pods.append(pod(f"x{number}", address, namespace=namespace, app=f"x{number}"))
+    text = emit(program(policies, pods))["iptables.restore"]
+    first = re.findall(r"^-A NPC-INGRESS .*$", text, re.M)
+    assert [re.sub(r"-[0-9a-z]{18,20}", "-…", line) for line in first] == [
+        *["-A NPC-INGRESS -m set --match-set npc4-iso-… dst -g NPC-DIS-…"] * 2,
+        "-A NPC-INGRESS -j MARK --set-xmark 0x1000000/0x1000000",
+    ]
+    assert len(re.findall(r"^-A NPC-DIS-", text, re.M)) == 2 * count
 
 
 def test_shared_addresses_are_refused_all_at_once() -> None:
@@ -249,7 +335,7 @@ def test_shared_addresses_are_refused_all_at_once() -> None:
 
 
 def test_more_sets_than_the_kernel_has_are_refused() -> None:
-    ruleset = lower(program([policy("p")], [pod("x", "10.0.0.1")]), Options())
+    _, ruleset = lower_program(program([policy("p")], [pod("x", "10.0.0.1")]), Options())
     with pytest.raises(InputError, match="sets"):
         refuse_size(replace(ruleset, sets=ruleset.sets * MOST_SETS))
 
@@ -259,14 +345,14 @@ def test_meanings_are_told_apart() -> None:
 
 
 def test_a_collision_is_an_internal_error() -> None:
-    known = Names(digest=lambda _: "same")
+    known = Names(STYLE, digest=lambda _: "same")
     assert known.set(Family.V4, "sel", "x") == known.set(Family.V4, "sel", "x")
     with pytest.raises(InternalError, match="share the name"):
         known.set(Family.V4, "sel", "y")
 
 
 def test_digests_are_what_they_were() -> None:
-    assert names_module.digest(("policy", ("ingress", "a", "b")))[:20] == "7haxdu44t6uq3mwrhgoj"
+    assert digest(("policy", ("ingress", "a", "b")))[:20] == "7haxdu44t6uq3mwrhgoj"
 
 
 def test_room_is_a_power_of_two_at_least_twice_the_members() -> None:

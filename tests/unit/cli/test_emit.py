@@ -66,6 +66,32 @@ def test_the_manifest_is_true(source: Path, tmp_path: Path) -> None:
     assert (origin["file"], origin["line"]) == (str(source), 16)
 
 
+RUNNING = """\
+---
+{apiVersion: v1, kind: Node, metadata: {name: n1}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: here, namespace: shop, labels: {app: api}}, spec: {nodeName: n1},
+ status: {podIP: 10.0.0.1}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: lost, namespace: shop, labels: {app: api}}, status: {podIP: 10.0.0.2}}
+"""
+
+
+def test_a_node_and_what_becomes_of_connections_are_in_the_manifest(source: Path, tmp_path: Path) -> None:
+    source.write_text(WORKLOADS + RUNNING, encoding="utf-8")
+    everywhere = json.loads(emit(source, tmp_path / "a")["manifest.json"])
+    assert (everywhere["node"], everywhere["established"]) == (None, "keep")
+    result = npcompile("emit", source, "--target", "iptables", "-o", tmp_path / "b", "--node", "n1",
+                       "--established", "recheck")  # fmt: skip
+    assert result.code == 0
+    assert (
+        "info[NPC709] no-node: `shop/lost` has no node: what runs anywhere is filtered by every node's artifact"
+        in result.err
+    )
+    manifest = json.loads((tmp_path / "b" / "manifest.json").read_bytes())
+    assert (manifest["node"], manifest["established"]) == ("n1", "recheck")
+
+
 def test_bindings_change_set_members_only(source: Path, tmp_path: Path) -> None:
     unbound = emit(source, tmp_path / "a")
     bindings = tmp_path / "bindings"

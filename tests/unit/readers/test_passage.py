@@ -11,7 +11,7 @@ from npcompile.ir.flow import Endpoint, Flow, Verdict
 from npcompile.netset.cidrs import Family
 from npcompile.netset.ports import Protocol
 from npcompile.readers.packet import Packet
-from npcompile.readers.passage import CLIENT_PORT, first_packet, hooks, load, passage
+from npcompile.readers.passage import CLIENT_PORT, Stop, first_packet, load, passage, stops
 from npcompile.readers.problems import ReadingError
 from npcompile.readers.rules import Hook
 
@@ -70,7 +70,18 @@ def flow(src: Endpoint, dst: Endpoint) -> Flow:
     ],
 )
 def test_hooks(src: Endpoint, dst: Endpoint, expected: list[Hook]) -> None:
-    assert list(hooks(CLUSTER, flow(src, dst))) == expected
+    assert [stop.hook for stop in stops(CLUSTER, flow(src, dst))] == expected
+
+
+def test_each_node_judges_with_what_it_has_loaded() -> None:
+    none = load(b"", {})
+    only_n2 = passage(lambda node: LOADED if node == "n2" else none, CLUSTER, flow(P2, Q1))
+    assert [(stop.node, stop.hook, outcome.dropped) for stop, outcome in only_n2.outcomes] == [("n2", FORWARD, True)]
+    only_n1 = passage(lambda node: LOADED if node == "n1" else none, CLUSTER, flow(P2, Q1))
+    assert [(stop.node, stop.hook, outcome.dropped) for stop, outcome in only_n1.outcomes] == [
+        ("n2", FORWARD, False),
+        ("n1", FORWARD, True),
+    ]
 
 
 def test_first_packets() -> None:
@@ -114,19 +125,20 @@ LOADED = load(b"create world hash:ip\nadd world 10.0.0.3\n", {Family.V4: V4_TEXT
     ],
 )
 def test_verdicts(src: Endpoint, dst: Endpoint, verdict: Verdict) -> None:
-    assert passage(LOADED, CLUSTER, flow(src, dst)).verdict is verdict
+    assert passage(lambda _: LOADED, CLUSTER, flow(src, dst)).verdict is verdict
 
 
 def test_the_way_ends_where_it_is_dropped() -> None:
-    found = passage(LOADED, CLUSTER, flow(N1, P2))
-    assert [(hook, [step.rule.line for step in outcome.walk]) for hook, outcome in found.outcomes] == [(OUT, [4])]
+    found = passage(lambda _: LOADED, CLUSTER, flow(N1, P2))
+    walks = [(stop, [step.rule.line for step in outcome.walk]) for stop, outcome in found.outcomes]
+    assert walks == [(Stop(hook=OUT, node="n1"), [4])]
 
 
 def test_a_missing_text_filters_nothing() -> None:
     rulesets = load(b"", {Family.V4: b"*filter\n-P FORWARD DROP\nCOMMIT\n"})
-    assert passage(rulesets, CLUSTER, flow(P1, Q1)).verdict is Verdict.DENY
+    assert passage(lambda _: rulesets, CLUSTER, flow(P1, Q1)).verdict is Verdict.DENY
     v6 = flow(outside("fd00::1"), pod("v6", "fd00::2", None))
-    assert passage(rulesets, CLUSTER, v6).verdict is Verdict.ALLOW
+    assert passage(lambda _: rulesets, CLUSTER, v6).verdict is Verdict.ALLOW
 
 
 def test_rules_that_name_interfaces_are_not_understood() -> None:

@@ -35,6 +35,11 @@ class Profile:
     pods: tuple[Pod, ...]
 
     @property
+    def namespace(self) -> str:
+        """The one namespace of its policies and pods."""
+        return self.policies[0].namespace
+
+    @property
     def key(self) -> tuple[tuple[str, str], ...]:
         """The keys of its policies: what tells it from the other profiles of the direction."""
         return tuple(policy.key for policy in self.policies)
@@ -42,19 +47,33 @@ class Profile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inventory:
-    """The pods that policies can select, in groups by namespace, and the namespaces."""
+    """The pods that policies can select, in groups by namespace, and the namespaces.
+
+    `node`: only pods of that node, and pods of which the input tells no node, are subjects: the others are filtered
+    where they run.  None: every pod is.
+    """
 
     namespaces: Mapping[str, Namespace]
     groups: Mapping[str, tuple[Group, ...]]
+    node: str | None = None
 
     @property
     def pods(self) -> Iterator[Pod]:
         """All of them."""
         return (pod for groups in self.groups.values() for group in groups for pod in group.pods)
 
-    def in_namespace(self, namespace: str) -> Iterator[Pod]:
-        """The pods of a namespace."""
-        return (pod for group in self.groups.get(namespace, ()) for pod in group.pods)
+    @property
+    def subjects(self) -> Iterator[Pod]:
+        """The pods whose sides are judged here."""
+        return (pod for namespace in self.groups for pod in self.subjects_of(namespace))
+
+    def subjects_of(self, namespace: str) -> Iterator[Pod]:
+        """The subjects of a namespace."""
+        return (pod for group in self.groups.get(namespace, ()) for pod in self.subjects_in(group))
+
+    def subjects_in(self, group: Group) -> Iterator[Pod]:
+        """The subjects of a group."""
+        return (pod for pod in group.pods if self.node is None or pod.node in {self.node, None})
 
     def selected(self, peer: PodPeer, home: str) -> Iterator[Pod]:
         """The pods that a peer means in a policy of the namespace `home`."""
@@ -64,8 +83,8 @@ class Inventory:
                 yield from (pod for group in groups if matches(peer.pods, group.labels) for pod in group.pods)
 
 
-def take_inventory(program: Program) -> Inventory:
-    """Group the program's pods."""
+def take_inventory(program: Program, node: str | None = None) -> Inventory:
+    """Group the program's pods, to filter those of one node, or all."""
     keys = sorted(_pod_label_keys(program.policies))
     grouped: dict[str, dict[tuple[str | None, ...], list[Pod]]] = defaultdict(lambda: defaultdict(list))
     for pod in sorted(program.cluster.pods, key=lambda pod: pod.key):
@@ -81,11 +100,11 @@ def take_inventory(program: Program) -> Inventory:
         )
         for namespace, by_labels in sorted(grouped.items())
     }
-    return Inventory(namespaces=program.cluster.namespaces, groups=groups)
+    return Inventory(namespaces=program.cluster.namespaces, groups=groups, node=node)
 
 
 def profiles(policies: Iterable[Policy], inventory: Inventory, direction: Direction) -> tuple[Profile, ...]:
-    """The profiles that the pods have in a direction, pods without an address included, sorted by key."""
+    """The profiles that the subjects have in a direction, pods without an address included, sorted by key."""
     by_namespace: dict[str, list[Policy]] = defaultdict(list)
     for policy in sorted(policies, key=lambda policy: policy.key):
         if direction in policy.directions:
@@ -93,9 +112,10 @@ def profiles(policies: Iterable[Policy], inventory: Inventory, direction: Direct
     found: dict[tuple[tuple[str, str], ...], tuple[tuple[Policy, ...], list[Pod]]] = {}
     for namespace, groups in inventory.groups.items():
         for group in groups:
+            subjects = tuple(inventory.subjects_in(group))
             isolating = tuple(p for p in by_namespace[namespace] if matches(p.subjects, group.labels))
-            if isolating:
-                found.setdefault(tuple(p.key for p in isolating), (isolating, []))[1].extend(group.pods)
+            if isolating and subjects:
+                found.setdefault(tuple(p.key for p in isolating), (isolating, []))[1].extend(subjects)
     return tuple(
         Profile(direction=direction, policies=isolating, pods=tuple(pods))
         for _, (isolating, pods) in sorted(found.items(), key=lambda item: item[0])
@@ -105,6 +125,12 @@ def profiles(policies: Iterable[Policy], inventory: Inventory, direction: Direct
 def address_of(pod: Pod, family: Family) -> Address | None:
     """A pod's address of a family: the bare number, without the scope that Python keeps with an IPv6 address."""
     return next((at(point(address)) for address in pod.addresses if address.version == family.value), None)
+
+
+def addresses_of(pods: Iterable[Pod], family: Family) -> tuple[Address, ...]:
+    """The addresses that pods have in a family, sorted, each once."""
+    found = {address for pod in pods if (address := address_of(pod, family)) is not None}
+    return tuple(sorted(found, key=int))
 
 
 def matches(selector: Selector, labels: Labels) -> bool:

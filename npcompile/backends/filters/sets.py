@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
-from npcompile.backends.iptables.inventory import Inventory, Profile, address_of
-from npcompile.backends.iptables.names import Names, Part
-from npcompile.backends.iptables.structure import Declared, InSet, IpSet, Members, SetKind, Side
-from npcompile.ir.cluster import Pod
+from npcompile.backends.filters.inventory import Inventory, Profile, address_of, addresses_of
+from npcompile.backends.filters.matches import Declared, FilterSet, InSet, Members, SetKind, Side
+from npcompile.backends.filters.names import Names, Part
 from npcompile.ir.labels import Selector
 from npcompile.ir.policy import BlockPeer, NamedPort, PodPeer
-from npcompile.netset.cidrs import Address, Family, Network, block_except, every_address, prefixes
+from npcompile.netset.cidrs import Family, Network, block_except, every_address, prefixes
 from npcompile.netset.intervals import union
 
-SMALLEST_MAXELEM = 65536  # the kernel's default
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """How large a target makes sets that it cannot enlarge later.
+
+    `usual`: the size that most sets have; a set of another size gets a name of its own.  `of`: the size for a number
+    of members, at least `usual`.
+    """
+
+    usual: int
+    of: Callable[[int], int]
 
 
 class SetBook:
-    """The sets of one family, by what they mean."""
+    """The sets of one family, by what they mean.  `capacity` None: the target's sets have no bound."""
 
-    def __init__(self, family: Family, inventory: Inventory, names: Names) -> None:
-        self._family = family
+    def __init__(self, family: Family, inventory: Inventory, names: Names, capacity: Capacity | None = None) -> None:
+        self.family = family
         self._inventory = inventory
         self._names = names
-        self._made: dict[tuple[str, Part], IpSet] = {}
+        self._capacity = capacity
+        self._made: dict[tuple[str, Part], FilterSet] = {}
 
     @property
-    def sets(self) -> tuple[IpSet, ...]:
+    def sets(self) -> tuple[FilterSet, ...]:
         """Every set made so far, by name."""
         return tuple(sorted(self._made.values(), key=lambda one: one.name))
 
@@ -39,39 +50,39 @@ class SetBook:
         meaning: Part = tuple(sorted({_peer_part(peer, home) for peer in chosen}))
         if (made := self._made.get(("sel", meaning))) is None:
             pods = (pod for peer in chosen for pod in self._inventory.selected(peer, home))
-            made = self._make("sel", meaning, SetKind.ADDRESSES, self._addresses(pods))
-        return InSet(made.name, made.kind, side)
+            made = self._make("sel", meaning, SetKind.ADDRESSES, addresses_of(pods, self.family))
+        return self._asked(made, side)
 
     def blocks(self, peers: Iterable[BlockPeer], side: Side) -> InSet | None:
         """The packet's `side` is in one of the ipBlocks; None when they hold no address of this family.
 
         The prefixes are disjoint.  The kernel's sets have no prefix of length 0: everything is its two halves.
         """
-        members = union(block_except(peer.cidr, peer.excepts) for peer in peers) & every_address(self._family)
+        members = union(block_except(peer.cidr, peer.excepts) for peer in peers) & every_address(self.family)
         if not members:
             return None
         networks = tuple(part for network in prefixes(members) for part in _storable(network))
         made = self._make("net", tuple(str(network) for network in networks), SetKind.NETWORKS, networks)
-        return InSet(made.name, made.kind, side)
+        return self._asked(made, side)
 
     def declared(self, item: NamedPort, home: str | None) -> InSet:
         """The packet goes to a port that its pod declares under the item's name and protocol.
 
-        `home`: only pods of that namespace count; None: every pod.
+        `home`: only pods count that policies of that namespace can isolate here; None: every pod.
         """
         scope: Part = () if home is None else (home,)
         meaning: Part = (scope, item.protocol.value, item.name)
         if (made := self._made.get(("port", meaning))) is None:
-            pods = self._inventory.pods if home is None else self._inventory.in_namespace(home)
+            pods = self._inventory.pods if home is None else self._inventory.subjects_of(home)
             members = {
                 Declared(address, port.protocol, port.number)
                 for pod in pods
-                if (address := address_of(pod, self._family)) is not None
+                if (address := address_of(pod, self.family)) is not None
                 for port in pod.ports
                 if (port.name, port.protocol) == (item.name, item.protocol)
             }
             made = self._make("port", meaning, SetKind.PORTS, tuple(sorted(members, key=lambda one: one.order)))
-        return InSet(made.name, made.kind, Side.DESTINATION)
+        return self._asked(made, Side.DESTINATION)
 
     def profile(self, profile: Profile, dispatch: str, side: Side) -> InSet:
         """The packet's `side` is a pod of a profile.
@@ -81,34 +92,35 @@ class SetBook:
         Else a pod that moves to a new profile would be in none between the loading of sets and of chains.
         """
         meaning: Part = (profile.direction.value, dispatch, profile.key)
-        made = self._make("pro", meaning, SetKind.ADDRESSES, self._addresses(profile.pods), isolates=True)
-        return InSet(made.name, made.kind, side)
+        made = self._make("pro", meaning, SetKind.ADDRESSES, addresses_of(profile.pods, self.family), isolates=True)
+        return self._asked(made, side)
+
+    def isolated(self, namespace: str, profiles: Iterable[Profile], dispatch: str, side: Side) -> InSet:
+        """The packet's `side` is a pod of one of the profiles, which are all those of a namespace in a direction."""
+        pods = [pod for one in profiles for pod in one.pods]
+        meaning: Part = (side.value, dispatch, namespace)
+        made = self._make("iso", meaning, SetKind.ADDRESSES, addresses_of(pods, self.family), isolates=True)
+        return self._asked(made, side)
 
     def every_pod(self, side: Side) -> InSet:
-        """The packet's `side` is a pod, isolated or not."""
-        made = self._make("pod", (), SetKind.ADDRESSES, self._addresses(self._inventory.pods))
-        return InSet(made.name, made.kind, side)
+        """The packet's `side` is a pod of the node, isolated or not."""
+        made = self._make("pod", (), SetKind.ADDRESSES, addresses_of(self._inventory.subjects, self.family))
+        return self._asked(made, side)
 
-    def _addresses(self, pods: Iterable[Pod]) -> tuple[Address, ...]:
-        found = {address for pod in pods if (address := address_of(pod, self._family)) is not None}
-        return tuple(sorted(found, key=int))
-
-    def _make(self, kind: str, meaning: Part, type_: SetKind, members: Members, *, isolates: bool = False) -> IpSet:
+    def _make(self, kind: str, meaning: Part, type_: SetKind, members: Members, *, isolates: bool = False) -> FilterSet:
         key = (kind, meaning)
         if key not in self._made:
-            maxelem = room_for(len(members))
-            # The kernel refuses to create a set anew with another maxelem, so an unusual one is part of the name.
-            named: Part = meaning if maxelem == SMALLEST_MAXELEM else (meaning, maxelem)
-            name = self._names.set(self._family, kind, named)
-            self._made[key] = IpSet(
-                name=name, kind=type_, family=self._family, maxelem=maxelem, members=members, isolates=isolates
+            capacity = self._capacity.of(len(members)) if self._capacity else None
+            unusual = self._capacity is not None and capacity != self._capacity.usual
+            named: Part = (meaning, capacity or 0) if unusual else meaning
+            name = self._names.set(self.family, kind, named)
+            self._made[key] = FilterSet(
+                name=name, kind=type_, family=self.family, members=members, capacity=capacity, isolates=isolates
             )
         return self._made[key]
 
-
-def room_for(members: int) -> int:
-    """The `maxelem` of a set: a power of two, at least twice its members, so that old and new ones fit at once."""
-    return max(SMALLEST_MAXELEM, 1 << (2 * members - 1).bit_length()) if members else SMALLEST_MAXELEM
+    def _asked(self, made: FilterSet, side: Side) -> InSet:
+        return InSet(made.name, made.kind, made.family, side)
 
 
 def _storable(network: Network) -> Iterator[Network]:

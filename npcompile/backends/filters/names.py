@@ -1,0 +1,97 @@
+"""Names of chains and sets, and ids of rules.
+
+A name is a readable prefix and a digest of what the name stands for, so it survives restarts, says nothing that an
+input could have put there, and is the same wherever the same meaning occurs.  Parts are length-prefixed before they
+are hashed: no two meanings have the same bytes.
+"""
+
+from __future__ import annotations
+
+from base64 import b32encode
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+
+from npcompile.diagnostics.errors import InternalError
+from npcompile.ir.policy import Policy, Rule
+from npcompile.netset.cidrs import Family
+
+RULE_ID = "np:"
+
+_CHAIN_DIGITS = 20
+_SET_DIGITS = 18
+_RULE_DIGITS = 10
+_ID_LIMIT = 28
+
+Part = str | int | tuple["Part", ...]
+
+
+def encode(part: Part) -> bytes:
+    """The unambiguous bytes of a meaning: each part is tagged with its type and its length."""
+    match part:
+        case str():
+            tag, body = b"s", part.encode("utf-8", "surrogatepass")
+        case int():
+            tag, body = b"i", str(part).encode()
+        case tuple():
+            tag, body = b"t", b"".join(encode(one) for one in part)
+    return b"%s%d:%s" % (tag, len(body), body)
+
+
+def digest(part: Part) -> str:
+    """The digest of a meaning: 52 characters of a-z and 2-7."""
+    return b32encode(sha256(encode(part)).digest()).decode().rstrip("=").lower()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Style:
+    """How a target writes its names, and how long the kernel lets them be, in characters.
+
+    `family_set`: the beginning of a set's name, with `{family}` and `{kind}`.
+    """
+
+    dispatch_chain: str
+    profile_chain: str
+    policy_chain: str
+    family_set: str
+    chain_limit: int
+    set_limit: int
+
+
+class Names:
+    """Hands out the names of one artifact, and gives up when two meanings would share one."""
+
+    def __init__(self, style: Style, digest: Callable[[Part], str] = digest) -> None:
+        self._style = style
+        self._digest = digest
+        self._meanings: dict[str, Part] = {}
+
+    def dispatch_chain(self, meaning: Part) -> str:
+        """The chain in which a direction's profiles of one namespace are looked up."""
+        return self._claim(self._style.dispatch_chain, ("dispatch", meaning), _CHAIN_DIGITS, self._style.chain_limit)
+
+    def profile_chain(self, meaning: Part) -> str:
+        """The chain of a profile in one direction."""
+        return self._claim(self._style.profile_chain, ("profile", meaning), _CHAIN_DIGITS, self._style.chain_limit)
+
+    def policy_chain(self, meaning: Part) -> str:
+        """The chain of a policy in one direction."""
+        return self._claim(self._style.policy_chain, ("policy", meaning), _CHAIN_DIGITS, self._style.chain_limit)
+
+    def set(self, family: Family, kind: str, meaning: Part) -> str:
+        """A set of one family; `kind` is a short word that people see in the name."""
+        prefix = self._style.family_set.format(family=family.value, kind=kind)
+        return self._claim(prefix, (kind, meaning), _SET_DIGITS, self._style.set_limit)
+
+    def rule(self, policy: Policy, rule: Rule) -> str:
+        """The id of a policy's rule: where it stands in its policy, not what it says."""
+        meaning: Part = (policy.namespace, policy.name, rule.direction.value, rule.index)
+        return self._claim(RULE_ID, ("rule", meaning), _RULE_DIGITS, _ID_LIMIT)
+
+    def _claim(self, prefix: str, meaning: Part, digits: int, limit: int) -> str:
+        name = prefix + self._digest(meaning)[:digits]
+        if len(name) > limit:
+            raise InternalError(f"the name {name} is longer than {limit} characters")
+        if self._meanings.setdefault(name, meaning) != meaning:
+            raise InternalError(f"two meanings share the name {name}: {self._meanings[name]!r} and {meaning!r}")
+        return name

@@ -1,0 +1,156 @@
+"""What is to be enforced, before any target's structure: the profiles, their policies, and what the rules allow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from npcompile.backends.filters.inventory import Inventory, Profile, profiles
+from npcompile.backends.filters.matches import Allowance, OfProtocol, RuleMatch, Side, ToPorts
+from npcompile.backends.filters.names import Names, digest
+from npcompile.backends.filters.sets import SetBook
+from npcompile.backends.target import RuleOrigin
+from npcompile.ir.cluster import Pod
+from npcompile.ir.policy import BlockPeer, Direction, NamedPort, PodPeer, Policy, PortRange, Rule
+from npcompile.ir.program import Program
+from npcompile.netset.cidrs import Family, family_of
+from npcompile.netset.intervals import union
+from npcompile.netset.ports import Protocol, all_ports, point, port_range
+
+SUBJECT = {Direction.EGRESS: Side.SOURCE, Direction.INGRESS: Side.DESTINATION}
+PEER = {Direction.EGRESS: Side.DESTINATION, Direction.INGRESS: Side.SOURCE}
+
+PolicyKey = tuple[str, str]
+ProfileKey = tuple[PolicyKey, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What every family of a target shares.
+
+    `profiles` and `policies` are by direction and sorted by key; a policy that isolates no pod of the node is in
+    neither.  `families`: those in which a pod of the input has an address; both while no pod has any.  `dispatch`
+    stands for all the profiles of a direction.
+    """
+
+    inventory: Inventory
+    families: tuple[Family, ...]
+    profiles: Mapping[Direction, tuple[Profile, ...]]
+    policies: Mapping[Direction, tuple[Policy, ...]]
+    profile_chains: Mapping[tuple[Direction, ProfileKey], str]
+    policy_chains: Mapping[tuple[Direction, PolicyKey], str]
+    rule_ids: Mapping[tuple[PolicyKey, Direction, int], str]
+    dispatch: Mapping[Direction, str]
+
+    @property
+    def enforced(self) -> int:
+        """The number of policies that isolate a pod of the node."""
+        return len({policy.key for chosen in self.policies.values() for policy in chosen})
+
+    @property
+    def origins(self) -> tuple[RuleOrigin, ...]:
+        """What the rule ids stand for, sorted by id."""
+        found = (
+            RuleOrigin(id=self.rule_ids[policy.key, direction, rule.index], policy=policy, rule=rule)
+            for direction, chosen in self.policies.items()
+            for policy in chosen
+            for rule in policy.rules_of(direction)
+        )
+        return tuple(sorted(found, key=lambda origin: origin.id))
+
+    @property
+    def unbound(self) -> tuple[Pod, ...]:
+        """The pods without an address that would be filtered or be somebody's peer."""
+        return tuple(sorted((pod for pod in self.inventory.pods if not pod.addresses), key=lambda pod: pod.key))
+
+
+def make_plan(program: Program, inventory: Inventory, names: Names) -> Plan:
+    """The plan of a program.  Its policies and pods may stand in any order."""
+    found = {direction: profiles(program.policies, inventory, direction) for direction in Direction}
+    policies = {
+        direction: tuple(
+            policy
+            for _, policy in sorted({p.key: p for profile in of for p in profile.policies}.items(), key=lambda i: i[0])
+        )
+        for direction, of in found.items()
+    }
+    used = {family_of(address) for pod in inventory.pods for address in pod.addresses}
+    return Plan(
+        inventory=inventory,
+        families=tuple(family for family in Family if family in used or not used),
+        profiles=found,
+        policies=policies,
+        profile_chains={
+            (direction, one.key): names.profile_chain((direction.value, one.key))
+            for direction, of in found.items()
+            for one in of
+        },
+        policy_chains={
+            (direction, policy.key): names.policy_chain((direction.value, *policy.key))
+            for direction, of in policies.items()
+            for policy in of
+        },
+        rule_ids={
+            (policy.key, direction, rule.index): names.rule(policy, rule)
+            for direction, of in policies.items()
+            for policy in of
+            for rule in policy.rules_of(direction)
+        },
+        dispatch={direction: digest(tuple(one.key for one in of)) for direction, of in found.items()},
+    )
+
+
+def allowances(plan: Plan, policy: Policy, direction: Direction, book: SetBook) -> tuple[Allowance, ...]:
+    """What the policy's rules of a direction allow in the book's family, in the rules' order."""
+    return tuple(
+        Allowance(matches, plan.rule_ids[policy.key, direction, rule.index])
+        for rule in policy.rules_of(direction)
+        for matches in _alternatives(policy, rule, book)
+    )
+
+
+def _alternatives(policy: Policy, rule: Rule, book: SetBook) -> Iterator[tuple[RuleMatch, ...]]:
+    """One for each pair of what the rule's peers and its ports come to."""
+    peers = tuple(_peer_matches(policy, rule, book))
+    ports = tuple(_port_matches(policy, rule, book)) if peers else ()  # no set that no line asks
+    for peer in peers:
+        for port in ports:
+            yield (*port, *peer)
+
+
+def _peer_matches(policy: Policy, rule: Rule, book: SetBook) -> Iterator[tuple[RuleMatch, ...]]:
+    """The alternatives that a rule's peers come to: one that matches everything when there are no peers, and none when
+    they hold no address of this family.
+    """
+    side = PEER[rule.direction]
+    if not rule.match.peers:
+        yield ()
+    if by_label := [peer for peer in rule.match.peers if isinstance(peer, PodPeer)]:
+        yield (book.selected(by_label, policy.namespace, side),)
+    by_address = [peer for peer in rule.match.peers if isinstance(peer, BlockPeer)]
+    if by_address and (blocks := book.blocks(by_address, side)) is not None:
+        yield (blocks,)
+
+
+def _port_matches(policy: Policy, rule: Rule, book: SetBook) -> Iterator[tuple[RuleMatch, ...]]:
+    """The alternatives that a rule's ports come to; one that matches every protocol when there are none.
+
+    A named port is the destination's: a pod of the policy's own namespace for ingress, any pod for egress.
+    """
+    if not rule.match.ports:
+        yield ()
+        return
+    numeric = union(
+        port_range(item.protocol, item.first, item.last) for item in rule.match.ports if isinstance(item, PortRange)
+    )
+    for protocol in Protocol:
+        own = numeric & all_ports(protocol)
+        if own and own == all_ports(protocol):
+            yield (OfProtocol(protocol),)
+        elif own:
+            base = point(protocol, None)
+            yield (ToPorts(protocol, tuple((first - base, last - base) for first, last in own)),)
+    home = policy.namespace if rule.direction is Direction.INGRESS else None
+    named = {(i.protocol.value, i.name): i for i in rule.match.ports if isinstance(i, NamedPort)}
+    for _, item in sorted(named.items()):
+        yield (OfProtocol(item.protocol), book.declared(item, home))
