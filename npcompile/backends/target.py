@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
+from npcompile.diagnostics.model import Diagnostic
 from npcompile.ir.cluster import Pod
-from npcompile.ir.policy import Policy, Rule
+from npcompile.ir.policy import Direction, Policy, Rule
 from npcompile.ir.program import Program
 
 DEFAULT_MARK = 0x0100_0000
@@ -38,11 +39,14 @@ class Options:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleOrigin:
-    """A short rule id of the artifact, and the policy and rule that it stands for."""
+    """A short rule id of the artifact, and the policy and rule that it stands for; without a rule, the policy's
+    isolating of its subjects.
+    """
 
     id: str
     policy: Policy
-    rule: Rule
+    direction: Direction
+    rule: Rule | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +55,7 @@ class Artifact:
 
     `files`: by name, the bytes to load.  `rules`: what the ids in them mean, sorted by id.  `unbound`: endpoints
     without an address, which the artifact names nowhere although its rules are complete.  `load`: the commands that
-    load the files, in order.
+    load the files, in order.  `diagnostics`: what the target does otherwise than one might expect.
     """
 
     target: str
@@ -59,6 +63,7 @@ class Artifact:
     rules: tuple[RuleOrigin, ...] = ()
     unbound: tuple[Pod, ...] = ()
     load: tuple[str, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
     summary: Mapping[str, int] = field(default_factory=dict)
 
 

@@ -61,7 +61,7 @@ def run_emit(
     ]  # fmt: skip
     directory = Path(output)
     _write(directory, {**artifact.files, MANIFEST: _manifest(artifact, options, sources)})
-    told = (*loaded.diagnostics, *unbound, *_without_node(program, options))
+    told = (*loaded.diagnostics, *artifact.diagnostics, *unbound, *_without_node(program, options))
     return Emitted(artifact=artifact, directory=directory, diagnostics=told)
 
 
@@ -99,11 +99,11 @@ def _digest(data: bytes) -> str:
 
 
 def _origin(origin: RuleOrigin) -> dict[str, object]:
-    span = origin.rule.span or origin.policy.span
+    span = (origin.rule.span if origin.rule is not None else None) or origin.policy.span
     return {
         "policy": str(origin.policy),
-        "direction": str(origin.rule.direction),
-        "rule": origin.rule.index,
+        "direction": str(origin.direction),
+        "rule": origin.rule.index if origin.rule is not None else None,
         "file": span.file.path if span else None,
         "line": span.line if span else None,
     }

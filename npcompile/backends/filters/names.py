@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from npcompile.diagnostics.errors import InternalError
-from npcompile.ir.policy import Policy, Rule
+from npcompile.ir.policy import Direction, Policy, Rule
 from npcompile.netset.cidrs import Family
 
 RULE_ID = "np:"
@@ -58,13 +58,38 @@ class Style:
     set_limit: int
 
 
-class Names:
-    """Hands out the names of one artifact, and gives up when two meanings would share one."""
+class RuleIds:
+    """Hands out the ids of what decides, and gives up when two meanings would share one."""
 
-    def __init__(self, style: Style, digest: Callable[[Part], str] = digest) -> None:
-        self._style = style
+    def __init__(self, digest: Callable[[Part], str] = digest) -> None:
         self._digest = digest
         self._meanings: dict[str, Part] = {}
+
+    def rule(self, policy: Policy, rule: Rule) -> str:
+        """The id of a policy's rule: where it stands in its policy, not what it says."""
+        meaning: Part = (policy.namespace, policy.name, rule.direction.value, rule.index)
+        return self._claim(RULE_ID, ("rule", meaning), _RULE_DIGITS, _ID_LIMIT)
+
+    def isolation(self, policy: Policy, direction: Direction) -> str:
+        """The id of a policy's isolating of its subjects."""
+        meaning: Part = (policy.namespace, policy.name, direction.value)
+        return self._claim(RULE_ID, ("isolation", meaning), _RULE_DIGITS, _ID_LIMIT)
+
+    def _claim(self, prefix: str, meaning: Part, digits: int, limit: int) -> str:
+        name = prefix + self._digest(meaning)[:digits]
+        if len(name) > limit:
+            raise InternalError(f"the name {name} is longer than {limit} characters")
+        if self._meanings.setdefault(name, meaning) != meaning:
+            raise InternalError(f"two meanings share the name {name}: {self._meanings[name]!r} and {meaning!r}")
+        return name
+
+
+class Names(RuleIds):
+    """Hands out the names of one artifact beside its ids."""
+
+    def __init__(self, style: Style, digest: Callable[[Part], str] = digest) -> None:
+        super().__init__(digest)
+        self._style = style
 
     def dispatch_chain(self, meaning: Part) -> str:
         """The chain in which a direction's profiles of one namespace are looked up."""
@@ -82,16 +107,3 @@ class Names:
         """A set of one family; `kind` is a short word that people see in the name."""
         prefix = self._style.family_set.format(family=family.value, kind=kind)
         return self._claim(prefix, (kind, meaning), _SET_DIGITS, self._style.set_limit)
-
-    def rule(self, policy: Policy, rule: Rule) -> str:
-        """The id of a policy's rule: where it stands in its policy, not what it says."""
-        meaning: Part = (policy.namespace, policy.name, rule.direction.value, rule.index)
-        return self._claim(RULE_ID, ("rule", meaning), _RULE_DIGITS, _ID_LIMIT)
-
-    def _claim(self, prefix: str, meaning: Part, digits: int, limit: int) -> str:
-        name = prefix + self._digest(meaning)[:digits]
-        if len(name) > limit:
-            raise InternalError(f"the name {name} is longer than {limit} characters")
-        if self._meanings.setdefault(name, meaning) != meaning:
-            raise InternalError(f"two meanings share the name {name}: {self._meanings[name]!r} and {meaning!r}")
-        return name

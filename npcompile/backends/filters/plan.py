@@ -51,7 +51,9 @@ class Plan:
     def origins(self) -> tuple[RuleOrigin, ...]:
         """What the rule ids stand for, sorted by id."""
         found = (
-            RuleOrigin(id=self.rule_ids[policy.key, direction, rule.index], policy=policy, rule=rule)
+            RuleOrigin(
+                id=self.rule_ids[policy.key, direction, rule.index], policy=policy, direction=direction, rule=rule
+            )
             for direction, chosen in self.policies.items()
             for policy in chosen
             for rule in policy.rules_of(direction)

@@ -1,0 +1,50 @@
+"""The target `bpf`: the entries of the datapath's maps, for one node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from npcompile.backends.bpf.emit import emit_maps
+from npcompile.backends.bpf.limits import closed_services, refuse_size, wrong_input
+from npcompile.backends.bpf.lower import lower
+from npcompile.backends.bpf.structure import Tables
+from npcompile.backends.filters.limits import refuse_input
+from npcompile.backends.target import Artifact, Options
+from npcompile.ir.program import Program
+
+MAPS_FILE = "maps.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BpfTarget:
+    """Policy as map entries; the programs that ask them are the same for every policy."""
+
+    name: str = "bpf"
+
+    def emit(self, program: Program, options: Options) -> Artifact:
+        """Lower a program; raises InputError for what the target cannot express."""
+        refuse_input(program, options, wrong_input(program.cluster, options))
+        tables = lower(program, options)
+        refuse_size(tables)
+        return Artifact(
+            target=self.name,
+            files={MAPS_FILE: emit_maps(tables, options)},
+            rules=tables.origins,
+            unbound=tables.unbound,
+            load=("npcompile apply .",),
+            diagnostics=tuple(closed_services(tables.mixed)),
+            summary=_summary(tables),
+        )
+
+
+def _summary(tables: Tables) -> dict[str, int]:
+    return {
+        "addresses": len(tables.addresses),
+        "classes": len(tables.classes),
+        "endpoints": len(tables.endpoints),
+        "networks": len(tables.networks),
+        "policy_entries": len(tables.policy),
+        "rules": len(tables.rules),
+        "rulesets": len(tables.rulesets),
+        "unbound": len(tables.unbound),
+    }
