@@ -1,0 +1,84 @@
+"""Count the map entries that the target `bpf` needs, beside one per (endpoint, identity, port).
+
+The other layout is that of identity-based datapaths with a policy map per endpoint: an entry for each identity that an
+endpoint may talk to and each port (or range of ports) that is open to it.  Both are counted for the same cluster, all
+nodes together.  Identities are those of labels that policies mention, and one for each address block; of a rule
+without ports the other layout is given one entry a peer, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from npcompile.backends.bpf.lower import lower
+from npcompile.backends.bpf.rulesets import make_rulesets
+from npcompile.backends.target import Options
+from npcompile.driver.inputs import read_sources
+from npcompile.frontend import load
+from npcompile.ir.program import Program
+from npcompile.passes.assign_identities import assign_identities, vocabulary
+from npcompile.relation.bits import set_of
+
+GENERATOR = Path(__file__).resolve().parent.parent.parent / "shared" / "bench" / "make_cluster.py"
+CLUSTERS = {
+    "1,000 pods, 240 policies": ("--namespaces", "20", "--workloads", "10", "--replicas", "5", "--policies", "12"),
+    "10,000 pods, 1,200 policies": ("--namespaces", "100", "--workloads", "10", "--replicas", "10", "--policies", "12"),
+}
+
+
+def per_endpoint(program: Program) -> int:
+    """Entries of the layout with one per (endpoint, identity, port)."""
+    identities = assign_identities(program.cluster, vocabulary(program.policies))
+    rulesets = make_rulesets(program.policies, program.cluster, identities, program.cluster.pods)
+    first_outside = len(identities.pods) + len(identities.hosts)
+    blocks = {one.atom: first_outside + place for place, one in reversed(list(enumerate(identities.outside)))}
+    counted = set_of([*range(len(identities.pods)), *blocks.values()])
+    endpoints: Counter[int] = Counter()
+    for (number, _), place in rulesets.of_identity.items():
+        endpoints[place] += len(identities.pods[number].members)
+    return sum(
+        many * (one.identities & counted).bit_count() * len(one.openings)
+        for place, many in endpoints.items()
+        for one in rulesets.all[place].classes
+    )
+
+
+def ours(program: Program) -> dict[str, int]:
+    """Entries of every map, the rules' counters among them."""
+    tables = lower(program, Options())
+    names = ("endpoints", "addresses", "networks", "classes", "policy", "rules")
+    return {name: len(getattr(tables, name)) for name in names}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--generator", type=Path, default=GENERATOR)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    if not options.generator.is_file():
+        sys.exit(f"the generator is absent: {options.generator} (name it with --generator)")
+    found = []
+    for name, arguments in CLUSTERS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, str(options.generator), *arguments, folder]
+            subprocess.run(command, check=True, capture_output=True)
+            program = load(read_sources([folder])).program
+        entries, other = ours(program), per_endpoint(program)
+        total = sum(entries.values())
+        found.append({"cluster": name, "entries": entries, "total": total, "other": other, "ratio": other / total})
+        if not options.json:
+            parts = ", ".join(f"{number:,} {part}" for part, number in entries.items())
+            print(f"{name}: {total:,} entries ({parts})")
+            print(f"  one per (endpoint, identity, port): {other:,}, {other / total:,.0f} times as many")
+    if options.json:
+        print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()
