@@ -51,7 +51,7 @@ def per_endpoint(program: Program) -> int:
 
 def ours(program: Program) -> dict[str, int]:
     """Entries of every map, the rules' counters among them."""
-    tables = lower(program, Options())
+    tables, _ = lower(program, Options())
     names = ("endpoints", "addresses", "networks", "classes", "policy", "rules")
     return {name: len(getattr(tables, name)) for name in names}
 

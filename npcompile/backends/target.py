@@ -28,13 +28,15 @@ class Options:
 
     `node`: emit what that node needs only.  `accept`: an allowed packet is accepted, instead of left to foreign rules.
     `mark`: the bit of the packet mark that the target may use.  `established` is for who loads the artifact: it is
-    recorded, and the files do not depend on it.
+    recorded, and the files do not depend on it.  `earlier`: the files of an earlier artifact of the target, by name,
+    whose numbers this one is to keep.
     """
 
     node: str | None = None
     accept: bool = False
     mark: int = DEFAULT_MARK
     established: Established = Established.KEEP
+    earlier: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

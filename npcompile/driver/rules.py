@@ -13,6 +13,7 @@ from types import ModuleType
 from npcompile.analyses import addressing
 from npcompile.analyses.checks.registry import CHECKS
 from npcompile.backends.bpf import limits as bpf_limits
+from npcompile.backends.bpf import numbers
 from npcompile.backends.filters import limits
 from npcompile.diagnostics.errors import InputError
 from npcompile.diagnostics.model import RuleCode, diagnose
@@ -22,7 +23,7 @@ from npcompile.frontend.spec import codes as spec_codes
 from npcompile.readers import problems
 
 # Codes that no check owns are documented by the string under each, in the module that reports them.
-_MODULES = (codes, addressing, config, check, bindings, spec_codes, test, emit, limits, bpf_limits, problems)
+_MODULES = (codes, addressing, config, check, bindings, spec_codes, test, emit, limits, bpf_limits, numbers, problems)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,20 +13,21 @@ from npcompile.netset.cidrs import Address
 from npcompile.netset.ports import point
 from npcompile.relation.bits import members
 
-_Unusual = tuple[tuple[int, int], ...]  # (place of a ruleset, class), for the rulesets where the class is not 0
+Signature = tuple[tuple[int, int], ...]  # (place of a ruleset, class), for the rulesets where the class is not 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classes:
     """`openings` of each ruleset's classes, by number; class 0 is the one of the most identities.
 
-    `identity`: the number, in the artifact, of each identity of the input.  `everywhere_0`: that of those that are in
-    class 0 of every ruleset (0 where there are none).  `fronts`: that of the addresses of Services that are not like
-    others.
+    `signatures`: what tells each identity of the artifact from the others, by its number.  `identity`: the number, in
+    the artifact, of each identity of the input.  `everywhere_0`: that of those that are in class 0 of every ruleset (0
+    where there are none).  `fronts`: that of the addresses of Services that are not like others.
     """
 
     openings: tuple[tuple[Openings, ...], ...]
     entries: tuple[ClassEntry, ...]
+    signatures: tuple[Signature, ...]
     identity: tuple[int, ...]
     everywhere_0: int
     fronts: Mapping[Address, int]
@@ -48,7 +49,7 @@ def classify(rulesets: Sequence[Ruleset], identities: int, fronts: Sequence[Fron
         if changed:
             classes = {place: numbers[place].setdefault(own, len(numbers[place])) for place, own in changed.items()}
             of_front[front.address] = {**unusual[front.identity], **classes}
-    groups: dict[_Unusual, int] = {}
+    groups: dict[Signature, int] = {}
     for one in (*unusual, *of_front.values()):
         groups.setdefault(_key(one), len(groups) + 1)
     entries = (
@@ -59,6 +60,7 @@ def classify(rulesets: Sequence[Ruleset], identities: int, fronts: Sequence[Fron
     return Classes(
         openings=tuple(tuple(one) for one in numbers),
         entries=tuple(sorted(entries, key=lambda one: (one.ruleset, one.identity))),
+        signatures=tuple(groups),
         identity=tuple(groups[_key(one)] for one in unusual),
         everywhere_0=groups.get((), 0),
         fronts={address: groups[_key(one)] for address, one in of_front.items()},
@@ -66,7 +68,7 @@ def classify(rulesets: Sequence[Ruleset], identities: int, fronts: Sequence[Fron
     )
 
 
-def _key(classes: Mapping[int, int]) -> _Unusual:
+def _key(classes: Mapping[int, int]) -> Signature:
     return tuple(sorted((place, number) for place, number in classes.items() if number))
 
 

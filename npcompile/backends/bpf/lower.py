@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 from npcompile.backends.bpf.addresses import AddressTables, address_tables
 from npcompile.backends.bpf.classes import Classes, classify
+from npcompile.backends.bpf.numbers import NO_NUMBERS, Keys, Numbers, renumber
 from npcompile.backends.bpf.prefixes import port_prefixes
 from npcompile.backends.bpf.rulesets import Openings, Ruleset, Rulesets, make_rulesets
 from npcompile.backends.bpf.services import fronts
 from npcompile.backends.bpf.structure import NOT_ISOLATED, SERVICE_MIXED, Endpoint, PolicyEntry, RulesetEntry, Tables
-from npcompile.backends.filters.names import RuleIds
+from npcompile.backends.filters.names import RuleIds, digest
 from npcompile.backends.target import Options, RuleOrigin
 from npcompile.ir.cluster import Pod
 from npcompile.ir.policy import Direction
@@ -27,11 +28,12 @@ from npcompile.netset.ports import point as port_point
 from npcompile.passes.assign_identities import Identities, assign_identities, vocabulary
 from npcompile.questions import RuleOf
 
+_KEY_DIGITS = 26  # of base32: 130 bits
 _MIXED = -1  # SERVICE_MIXED among the numbers of rules
 
 
-def lower(program: Program, options: Options) -> Tables:
-    """Lower a program for a node, or for every node at once."""
+def lower(program: Program, options: Options, earlier: Numbers = NO_NUMBERS) -> tuple[Tables, Numbers]:
+    """Lower a program for a node, or for every node at once, with the numbers of an `earlier` artifact."""
     cluster = program.cluster
     identities = assign_identities(cluster, vocabulary(program.policies))
     pods = sorted((pod for pod in cluster.pods if not pod.host_network), key=lambda pod: pod.key)
@@ -41,7 +43,7 @@ def lower(program: Program, options: Options) -> Tables:
     rulesets = make_rulesets(program.policies, cluster, identities, subjects)
     classes = classify(rulesets.all, len(identities.order), fronts(cluster, identities))
     named = {address for pod in subjects for address in pod.addresses} | set(node_addresses)
-    tables: AddressTables = address_tables(identities, classes, named)
+    known: AddressTables = address_tables(identities, classes, named)
     rules = _Rules.of(rulesets.all)
     isolating = [
         RuleOrigin(
@@ -52,10 +54,10 @@ def lower(program: Program, options: Options) -> Tables:
         )
         for one in rulesets.all
     ]
-    return Tables(
+    tables = Tables(
         endpoints=tuple(_endpoints(subjects, identities, rulesets)),
-        addresses=tables.addresses,
-        networks=tables.networks,
+        addresses=known.addresses,
+        networks=known.networks,
         rulesets=tuple(
             RulesetEntry(number=number, direction=one.direction, origin=one.id)
             for number, one in enumerate(isolating, 1)
@@ -68,6 +70,29 @@ def lower(program: Program, options: Options) -> Tables:
         unbound=tuple(pod for pod in subjects if not pod.addresses),
         origins=tuple(origin for _, origin in sorted({one.id: one for one in (*rules.origins, *isolating)}.items())),
     )
+    return renumber(tables, _keys(tables, rulesets, classes, rules), earlier)
+
+
+def _keys(tables: Tables, rulesets: Rulesets, classes: Classes, rules: _Rules) -> Keys:
+    """What the dense numbers stand for."""
+    of_rulesets = [digest(one.meaning)[:_KEY_DIGITS] for one in rulesets.all]
+    of_classes = [[_class_key(openings, rules) for openings in own] for own in classes.openings]
+    signatures = (
+        tuple((of_rulesets[place], of_classes[place][number]) for place, number in signature)
+        for signature in classes.signatures
+    )
+    return Keys(
+        endpoints=tuple(str(one.pod) for one in tables.endpoints),
+        identities=tuple(digest(signature)[:_KEY_DIGITS] for signature in signatures),
+        rulesets=tuple(of_rulesets),
+        classes=tuple(tuple(own[1:]) for own in of_classes),
+        rules=tuple(origin.id for origin in rules.origins),
+    )
+
+
+def _class_key(openings: Openings, rules: _Rules) -> str:
+    parts = ((o.first, o.last, "" if o.rule is None else rules.origin_of(o.rule).id) for o in openings)
+    return digest(tuple(parts))[:_KEY_DIGITS]
 
 
 def _endpoints(subjects: Iterable[Pod], identities: Identities, rulesets: Rulesets) -> Iterator[Endpoint]:
@@ -92,6 +117,10 @@ class _Rules:
     origins: tuple[RuleOrigin, ...]
     numbers: Mapping[tuple[str, str, str, int], int]
     ids: RuleIds
+
+    def origin_of(self, rule: RuleOf) -> RuleOrigin:
+        """What a rule's number stands for."""
+        return self.origins[self.numbers[rule.order] - 1]
 
     @staticmethod
     def of(rulesets: Iterable[Ruleset]) -> _Rules:

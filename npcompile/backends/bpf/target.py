@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from npcompile.backends.bpf.emit import emit_maps
 from npcompile.backends.bpf.limits import closed_services, refuse_size, wrong_input
 from npcompile.backends.bpf.lower import lower
+from npcompile.backends.bpf.numbers import NO_NUMBERS, read_numbers, write_numbers
 from npcompile.backends.bpf.structure import Tables
 from npcompile.backends.filters.limits import refuse_input
 from npcompile.backends.target import Artifact, Options
 from npcompile.ir.program import Program
 
 MAPS_FILE = "maps.json"
+NUMBERS_FILE = "numbers.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,11 +26,12 @@ class BpfTarget:
     def emit(self, program: Program, options: Options) -> Artifact:
         """Lower a program; raises InputError for what the target cannot express."""
         refuse_input(program, options, wrong_input(program.cluster, options))
-        tables = lower(program, options)
+        earlier = read_numbers(options.earlier[NUMBERS_FILE]) if NUMBERS_FILE in options.earlier else NO_NUMBERS
+        tables, numbers = lower(program, options, earlier)
         refuse_size(tables)
         return Artifact(
             target=self.name,
-            files={MAPS_FILE: emit_maps(tables, options)},
+            files={MAPS_FILE: emit_maps(tables, options), NUMBERS_FILE: write_numbers(numbers)},
             rules=tables.origins,
             unbound=tables.unbound,
             load=("npcompile apply .",),

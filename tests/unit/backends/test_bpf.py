@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npcompile.backends.bpf import BpfTarget
 from npcompile.backends.bpf.lower import lower
+from npcompile.backends.bpf.numbers import read_numbers, write_numbers
 from npcompile.backends.bpf.prefixes import PortPrefix, port_prefixes
 from npcompile.backends.target import Options
 from npcompile.diagnostics.errors import InputError
@@ -19,6 +21,7 @@ from npcompile.frontend import load
 from npcompile.ir.program import Program
 from npcompile.source import SourceFile
 from tests.commands import ROOT
+from tests.strategies import programs
 
 LAST = 65535
 
@@ -126,7 +129,7 @@ def test_one_pod_more_is_one_address_and_one_endpoint_more() -> None:
     api = next(pod for pod in example.cluster.pods if pod.name.startswith("payments-api"))
     more = replace(api, name="payments-api-more", addresses=(ip_address("10.9.9.9"),))
     grown = replace(example, cluster=replace(example.cluster, pods=(*example.cluster.pods, more)))
-    before, after = lower(example, Options()), lower(grown, Options())
+    (before, _), (after, _) = lower(example, Options()), lower(grown, Options())
     assert (before.classes, before.policy, before.rulesets) == (after.classes, after.policy, after.rulesets)
     assert len(after.addresses) == len(before.addresses) + 1
 
@@ -135,6 +138,50 @@ def test_pods_of_other_nodes_are_peers_only() -> None:
     example = load(read_sources([str(ROOT / "examples" / "payments")])).program
     nodes = sorted({pod.node for pod in example.cluster.pods if pod.node})
     for node in nodes:
-        tables = lower(example, Options(node=node))
+        tables, _ = lower(example, Options(node=node))
         assert {one.pod.node for one in tables.endpoints} == {node}
-        assert len(tables.rulesets) <= len(lower(example, Options()).rulesets)
+        assert len(tables.rulesets) <= len(lower(example, Options())[0].rulesets)
+
+
+@settings(max_examples=30)
+@given(programs(bound=True), programs(bound=True))
+def test_with_a_lock_what_means_the_same_keeps_its_number(before: Program, after: Program) -> None:
+    _, earlier = lower(before, Options())
+    tables, numbers = lower(after, Options(), earlier)
+    fresh, _ = lower(after, Options())
+    for kind, kept in numbers.items():
+        assert {key: kept[key] for key in kept if key in earlier[kind]} == {
+            key: number for key, number in earlier[kind].items() if key in kept
+        }
+    for name in ("endpoints", "addresses", "networks", "rulesets", "classes", "policy", "rules"):
+        assert len(getattr(tables, name)) == len(getattr(fresh, name))
+
+
+@settings(max_examples=30)
+@given(programs(bound=True))
+def test_numbers_are_read_as_they_were_written(program: Program) -> None:
+    artifact = BpfTarget().emit(program, Options())
+    numbers = artifact.files["numbers.json"]
+    assert write_numbers(read_numbers(numbers)) == numbers
+    assert BpfTarget().emit(program, Options(earlier=artifact.files)).files == artifact.files
+
+
+NONE: dict[str, object] = {"endpoints": {}, "identities": {}, "rulesets": {}, "classes": {}, "rules": {}}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        [],
+        {},
+        {"version": 1},
+        {"version": 2, **NONE},
+        {"version": 1, **NONE, "endpoints": {"a": 0}},
+        {"version": 1, **NONE, "endpoints": {"a": True}},
+        {"version": 1, **NONE, "endpoints": {"a": 1, "b": 1}},
+        {"version": 1, **NONE, "classes": {"r/a": 2, "r/b": 2}},
+    ],
+)
+def test_a_lock_that_holds_no_numbers_is_refused(document: object) -> None:
+    with pytest.raises(InputError, match="numbers of an earlier artifact"):
+        read_numbers(json.dumps(document).encode())
