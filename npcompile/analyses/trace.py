@@ -57,35 +57,36 @@ class Tracer:
 
         A Service gets one for each of its backends.
         """
+        pairs = self._pairs(src, dst, port, explain=explain)
+        answers = [one for pair in pairs for one in _one_answer(pair)]
+        return answers if any(one.service for one in answers) else _agreed(answers)
+
+    def each(self, src: str, dst: str, port: Port) -> list[Traced]:
+        """One answer a pair of addresses, whether or not they get the same; raises InputError."""
+        return [one for pair in self._pairs(src, dst, port, explain=False) for one in pair]
+
+    def _pairs(self, src: str, dst: str, port: Port, *, explain: bool) -> Iterator[list[Traced]]:
+        """For each pair of ends, its answers: one an address family."""
         source, target = self._directory.find(src), self._directory.find(dst)
         if isinstance(source, Service):
             raise usage_error(f"`{src}` is a Service, and a Service sends nothing", "name a pod or a workload")
-        answers: list[Traced] = []
         for destination, number, service in _destinations(self._cluster, dst, target, port):
             for sender in source if isinstance(source, tuple) else (source,):
-                answers += self._pair(sender, destination, port, number, service, explain=explain)
-        return answers if isinstance(target, Service) else _agreed(answers)
+                yield self._pair(sender, destination, port, number, service, explain=explain)
 
     def _pair(
         self, src: Pod | Address, dst: Pod | Address, port: Port, number: int | None, service: Service | None,
         *, explain: bool,
     ) -> list[Traced]:  # fmt: skip
         flows = [
-            Flow(src=a, dst=b, protocol=port.protocol, port=number) for a, b in _pairs(_ends_of(src), _ends_of(dst))
+            Flow(src=a, dst=b, protocol=port.protocol, port=number) for a, b in _families(_ends_of(src), _ends_of(dst))
         ]
         if not flows:
             raise usage_error(f"`{src}` and `{dst}` have no address family in common")
-        judged = [(flow, semantics.decide(self._policies.judging(flow), self._cluster, flow)) for flow in flows]
-        if all(decision == judged[0][1] for _, decision in judged):
-            return [self._traced(*judged[0], None, service, explain=explain)]
-        return [
-            self._traced(flow, decision, flow.src.family or flow.dst.family, service, explain=explain)
-            for flow, decision in judged
-        ]
+        return [self._traced(flow, service, explain=explain) for flow in flows]
 
-    def _traced(
-        self, flow: Flow, decision: semantics.Decision, family: Family | None, service: Service | None, *, explain: bool
-    ) -> Traced:
+    def _traced(self, flow: Flow, service: Service | None, *, explain: bool) -> Traced:
+        decision = semantics.decide(self._policies.judging(flow), self._cluster, flow)
         misses: list[Miss] = []
         unbound: list[Pod] = []
         for direction, side in ((Direction.EGRESS, decision.egress), (Direction.INGRESS, decision.ingress)):
@@ -101,9 +102,14 @@ class Tracer:
                 unbound.append(peer.pod)
             if explain:
                 misses += _misses(self._cluster, isolating, direction, peer, flow)
-        return Traced(
-            flow=flow, decision=decision, family=family, service=service, misses=tuple(misses), unbound=tuple(unbound)
-        )
+        return Traced(flow=flow, decision=decision, service=service, misses=tuple(misses), unbound=tuple(unbound))
+
+
+def _one_answer(pair: list[Traced]) -> list[Traced]:
+    """One answer for all families, if they got the same."""
+    if all(one.decision == pair[0].decision for one in pair):
+        return pair[:1]
+    return [replace(one, family=one.flow.src.family or one.flow.dst.family) for one in pair]
 
 
 def _agreed(answers: list[Traced]) -> list[Traced]:
@@ -149,19 +155,9 @@ def _backends(cluster: Cluster, service: Service, port: Port) -> Iterator[tuple[
     if not wanted:
         ports = ", ".join(f"`{one.protocol}/{one.number}`" for one in service.ports) or "none"
         raise usage_error(f"Service `{service}` has no such port", f"its ports: {ports}")
-    pods = [pod for pod in cluster.pods if service.selects(pod)]
-    found = False
-    for pod in pods:
-        target = wanted[0].target
-        numbers = (
-            [target]
-            if isinstance(target, int)
-            else [p.number for p in pod.ports if (p.name, p.protocol) == (target, port.protocol)]
-        )
-        for number in numbers[:1]:
-            found = True
-            yield pod, number, service
-    if not found:
+    numbers = [(pod, wanted[0].number_at(pod)) for pod in cluster.pods if service.selects(pod)]
+    yield from ((pod, number, service) for pod, number in numbers if number is not None)
+    if all(number is None for _, number in numbers):
         raise usage_error(f"Service `{service}` has no backend for that port in the input")
 
 
@@ -169,7 +165,7 @@ def _ends_of(one: Pod | Address) -> tuple[Endpoint, ...]:
     return endpoints_of((one,) if isinstance(one, Pod) else one)
 
 
-def _pairs(sources: Sequence[Endpoint], targets: Sequence[Endpoint]) -> Iterator[tuple[Endpoint, Endpoint]]:
+def _families(sources: Sequence[Endpoint], targets: Sequence[Endpoint]) -> Iterator[tuple[Endpoint, Endpoint]]:
     for a in sources:
         for b in targets:
             if a.family is None or b.family is None or a.family == b.family:

@@ -84,6 +84,13 @@ class ServicePort:
     number: int
     target: int | str
 
+    def number_at(self, pod: Pod) -> int | None:
+        """The port that it leads to at a pod behind it; None where the pod does not declare the name."""
+        if isinstance(self.target, int):
+            return self.target
+        declared = (one.number for one in pod.ports if (one.name, one.protocol) == (self.target, self.protocol))
+        return next(declared, None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
