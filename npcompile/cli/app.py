@@ -33,6 +33,12 @@ def _emit() -> click.Command:
     return command
 
 
+def _lab() -> click.Command:
+    from npcompile.cli.lab import command
+
+    return command
+
+
 def _map() -> click.Command:
     from npcompile.cli.map import command
 
@@ -62,6 +68,7 @@ _COMMANDS: Mapping[str, Callable[[], click.Command]] = {
     "check": _check,
     "diff": _diff,
     "emit": _emit,
+    "lab": _lab,
     "map": _map,
     "rule": _rule,
     "test": _test,

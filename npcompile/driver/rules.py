@@ -17,13 +17,29 @@ from npcompile.backends.bpf import numbers
 from npcompile.backends.filters import limits
 from npcompile.diagnostics.errors import InputError
 from npcompile.diagnostics.model import RuleCode, diagnose
-from npcompile.driver import bindings, check, config, emit, test
+from npcompile.driver import bindings, check, config, emit, lab, test
 from npcompile.frontend import codes
 from npcompile.frontend.spec import codes as spec_codes
 from npcompile.readers import problems
+from npcompile.runtime.lab import plan
 
 # Codes that no check owns are documented by the string under each, in the module that reports them.
-_MODULES = (codes, addressing, config, check, bindings, spec_codes, test, emit, limits, bpf_limits, numbers, problems)
+_MODULES = (
+    codes,
+    addressing,
+    config,
+    check,
+    bindings,
+    spec_codes,
+    test,
+    emit,
+    limits,
+    bpf_limits,
+    numbers,
+    problems,
+    plan,
+    lab,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

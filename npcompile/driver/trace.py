@@ -53,7 +53,7 @@ def run_trace(
             traced = tracer.trace(question.src, question.dst, port, explain=explain)
             answers.append(Answer(question=question, traced=tuple(traced)))
         except InputError as error:
-            problems += [_at_line(one, question) for one in error.diagnostics]
+            problems += [at_line(one, question) for one in error.diagnostics]
     if problems:
         raise InputError(problems)
     return answers, loaded.diagnostics
@@ -97,17 +97,17 @@ def _flow_problem(path: str, line: int, message: str) -> Diagnostic:
     return diagnose(USAGE, None, f"{path}:{line}: {message}", help=f"a line is `{form}`")
 
 
-def _at_line(problem: Diagnostic, question: Question) -> Diagnostic:
+def at_line(problem: Diagnostic, question: Question) -> Diagnostic:
+    """What is wrong with a question, with its place in the list."""
     if question.line is None:
         return problem
     return diagnose(problem.rule, None, f"flow at line {question.line}: {problem.message}", help=problem.help)
 
 
-def as_json(answer: Answer, traced: Traced) -> dict[str, object]:
+def as_json(asked: Question, traced: Traced) -> dict[str, object]:
     """The machine formats' fields of one judged flow."""
     decision = traced.decision
     sides = {Direction.EGRESS: decision.egress, Direction.INGRESS: decision.ingress}
-    asked = answer.question
     fields: dict[str, object] = {
         "src": asked.src,
         "dst": asked.dst,
@@ -146,14 +146,16 @@ def _rule_json(direction: Direction, side: Side) -> dict[str, object]:
 
 def render_json(answers: Sequence[Answer]) -> str:
     """Every judged flow in one document."""
-    flows = [as_json(answer, traced) for answer in answers for traced in answer.traced]
+    flows = [as_json(answer.question, traced) for answer in answers for traced in answer.traced]
     return json.dumps({"version": 1, "flows": flows}, indent=2, ensure_ascii=False) + "\n"
 
 
 def render_jsonl(answers: Iterable[Answer]) -> str:
     """One judged flow a line."""
     return "".join(
-        json.dumps(as_json(answer, traced), ensure_ascii=False) + "\n" for answer in answers for traced in answer.traced
+        json.dumps(as_json(answer.question, traced), ensure_ascii=False) + "\n"
+        for answer in answers
+        for traced in answer.traced
     )
 
 
@@ -163,11 +165,17 @@ def render_text(answers: Iterable[Answer]) -> str:
 
 
 def _text(traced: Traced) -> Iterator[str]:
-    flow, decision = traced.flow, traced.decision
+    flow = traced.flow
     family = f"  (IPv{int(traced.family)})" if traced.family else ""
     through = f"  (through Service {traced.service})" if traced.service else ""
     alike = f"  (and alike for {traced.pairs - 1} more)" if traced.pairs > 1 else ""
-    yield f"{decision.verdict!s:<5} {flow.src} -> {flow.dst}  {flow.port_text}{family}{through}{alike}"
+    yield f"{traced.decision.verdict!s:<5} {flow.src} -> {flow.dst}  {flow.port_text}{family}{through}{alike}"
+    yield from sides_text(traced)
+
+
+def sides_text(traced: Traced) -> Iterator[str]:
+    """For people: what each side says of the flow, and why."""
+    flow, decision = traced.flow, traced.decision
     for direction, side in ((Direction.EGRESS, decision.egress), (Direction.INGRESS, decision.ingress)):
         subject = flow.src if direction is Direction.EGRESS else flow.dst
         state = "allowed" if side.allowed else "DENIED "

@@ -80,7 +80,7 @@ def prefixes(addresses: IntervalSet) -> Iterator[Network]:
             start += 1 << size
 
 
-_SPECIAL = union(
+SPECIAL = union(
     block(network)
     for network in (
         IPv4Network("0.0.0.0/8"),
@@ -92,15 +92,16 @@ _SPECIAL = union(
         IPv6Network("ff00::/8"),
     )
 )
+"""The addresses that no host has on a network: loopback, link-local, multicast and reserved ones."""
 
 
 def is_special(address: Address) -> bool:
-    """Whether an address is loopback, link-local, multicast or reserved: none that a host has on a network."""
-    return point(address) in _SPECIAL
+    """Whether an address is one that no host has on a network."""
+    return point(address) in SPECIAL
 
 
 def representative(addresses: IntervalSet) -> Address:
     """The canonical member of a set that is not empty: its lowest address that a host may have on a network, or, where
     only loopback, link-local, multicast and reserved ones are in it, its lowest.
     """
-    return at(((addresses - _SPECIAL) or addresses).first)
+    return at(((addresses - SPECIAL) or addresses).first)
