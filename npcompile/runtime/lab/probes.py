@@ -1,8 +1,8 @@
 """Which flows a lab tries, and which packets try them: a pure function of the program and its plan.
 
 Between two ends the ports are those at which some policy that selects one of them could change its mind: the first and
-the last of each range, one port on either side, and the numbers behind names; and what the destination declares.  Every
-protocol is tried at least once, since isolation is for all of them.
+the last of each range and of the numbers behind names, and the ports on either side; and what the destination declares.
+Every protocol is tried at least once, since isolation is for all of them.
 """
 
 from __future__ import annotations
@@ -140,13 +140,15 @@ class _Numbers:
     def _edges(self, item: PortItem) -> Iterator[tuple[Protocol, int]]:
         match item:
             case PortRange():
-                for port in (item.first - 1, item.first, item.last, item.last + 1):
-                    if FIRST_PORT <= port <= LAST_PORT:
-                        yield item.protocol, port
+                spans = {(item.first, item.last)}
             case NamedPort():
-                yield from ((item.protocol, port) for port in self._named[item.protocol, item.name])
+                spans = {(number, number) for number in self._named[item.protocol, item.name]}
             case _:
                 assert_never(item)
+        for first, last in spans:
+            for port in (first - 1, first, last, last + 1):
+                if FIRST_PORT <= port <= LAST_PORT:
+                    yield item.protocol, port
 
 
 def trial_of(plan: Plan, traced: Traced, asked: Port) -> Trial | None:
