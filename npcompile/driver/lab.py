@@ -37,11 +37,11 @@ from npcompile.runtime.namespaces import has_ipv6
 if TYPE_CHECKING:
     from npcompile.runtime.lab.session import Lab
 
-LAB_MACHINE = RuleCode(code="NPC722", slug="lab-machine", severity=Severity.ERROR)
+LAB_MACHINE = RuleCode(code="NPC742", slug="lab-machine", severity=Severity.ERROR)
 """A lab cannot be made on this machine: it needs root on Linux, the extra `npcompile[linux]`, and the programs that
 load the artifact."""
 
-HOSTS_LEFT_OUT = RuleCode(code="NPC723", slug="lab-hosts-left-out", severity=Severity.INFO)
+HOSTS_LEFT_OUT = RuleCode(code="NPC743", slug="lab-hosts-left-out", severity=Severity.INFO)
 """The policies' ipBlocks tell apart more addresses outside the cluster than a lab has hosts for.  Ask for others with
 `--flows`."""
 
@@ -123,8 +123,7 @@ def _left_out(number: int) -> Iterator[Diagnostic]:
 
 
 def _artifacts(program: Program, plan: Plan, target: Target) -> Mapping[str, Artifact]:
-    artifact = target.emit(program, Options())
-    return {node.name: artifact for node in plan.nodes}
+    return {node.name: target.emit(program, Options(node=node.name)) for node in plan.nodes}
 
 
 def _named_addresses(questions: Iterable[Question]) -> list[Address]:

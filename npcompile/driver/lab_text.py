@@ -123,6 +123,23 @@ def _matrix(plan: Plan, rows: Sequence[Row]) -> Iterator[str]:
         )
         yield f"{number:>{digits}} {src:<{width}}  {line}".rstrip() + "\n"
     yield _LEGEND
+    yield from _parts(cells, targets)
+
+
+def _parts(cells: Mapping[tuple[str, str], Sequence[Row]], targets: Sequence[str]) -> Iterator[str]:
+    """What passed where not all did: the ports, and the pairs by their numbers."""
+    pairs: dict[str, list[str]] = defaultdict(list)
+    for (src, dst), rows in cells.items():
+        passed = [row for row in rows if row.seen.observed is Observed.ALLOW]
+        if 0 < len(passed) < len(rows):
+            ports = " ".join(dict.fromkeys(_port(row) for row in passed))
+            pairs[ports].append(f"{targets.index(src) + 1} -> {targets.index(dst) + 1}")
+    yield from (f"allowed {ports}: {', '.join(found)}\n" for ports, found in pairs.items())
+
+
+def _port(row: Row) -> str:
+    at = f" at {row.traced.flow.dst}" if row.traced.service else ""
+    return row.question.port + at
 
 
 def _title(place: Place) -> str:

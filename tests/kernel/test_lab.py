@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -170,6 +171,15 @@ def test_only_some_ports() -> None:
     )  # fmt: skip
     assert result.code == 0
     assert {line["port"] for line in result.lines} == {"tcp/5432", "icmp"}
+
+
+def test_the_readme_shows_what_it_prints() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.search(r"^```console\n# npcompile (lab [^\n]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert found
+    result = npcompile(*shlex.split(found[1]))
+    printed = re.sub(r"\d+\.\d\d s$", "0.10 s", result.out + result.err, flags=re.MULTILINE)
+    assert printed == found[2]
 
 
 # --- artifacts and labs that are not ---

@@ -23,11 +23,11 @@ from npcompile.source import Span
 
 MOST_PODS = 60
 
-SIZE = RuleCode(code="NPC720", slug="lab-size", severity=Severity.ERROR)
+SIZE = RuleCode(code="NPC740", slug="lab-size", severity=Severity.ERROR)
 """A lab makes a network namespace of every pod: there must be one at least, and 60 at most.  Name the files of a part
 of the cluster."""
 
-ADDRESS = RuleCode(code="NPC721", slug="lab-address", severity=Severity.ERROR)
+ADDRESS = RuleCode(code="NPC741", slug="lab-address", severity=Severity.ERROR)
 """An address cannot be had by one host of a network: it is loopback, multicast or the like, or two have it."""
 
 _LINK_LOCAL = IPv4Network("169.254.0.0/16")
