@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from npcompile.backends.iptables import IptablesTarget
+from npcompile.backends.nftables import NftablesTarget
 from npcompile.backends.target import Target
 
-TARGETS: Mapping[str, Target] = {target.name: target for target in (IptablesTarget(),)}
+TARGETS: Mapping[str, Target] = {target.name: target for target in (IptablesTarget(), NftablesTarget())}

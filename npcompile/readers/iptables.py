@@ -7,20 +7,20 @@ they are named, and `--noflush` leaves the rules of built-in chains where they a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from npcompile.netset.cidrs import Family
 from npcompile.readers.grammar import Statement, statements
 from npcompile.readers.iptables_rules import RuleReader
 from npcompile.readers.iptables_words import user_chain
+from npcompile.readers.jumps import next_chain, wrong_jumps
 from npcompile.readers.problems import Problems, RefusedError, decode
-from npcompile.readers.rules import Chain, Goto, Hook, Jump, Policy, Rule, Ruleset, empty_table
+from npcompile.readers.rules import Chain, Hook, Policy, Rule, Ruleset, empty_table
 from npcompile.readers.sets import IpSet
 
 LONGEST_LINE = 10238  # iptables-restore's buffer has 10240 bytes, for the newline and a null too
 MOST_OPTIONS = 40  # iptables-restore takes 255 words, and an option has 6 at most
-DEEPEST = 15  # nft refuses to go from a built-in chain through more than 15 others
 
 
 def read_iptables(
@@ -96,7 +96,7 @@ class _Loader:
                 self._declare(words[0].removeprefix(":"), words[1])
             case "commit":
                 self.open_since = 0
-                for line, message in _wrong_jumps(self.chains):
+                for line, message in wrong_jumps(self.chains):
                     self._problems.add(line or statement.line, message)
             case "insert" | "delete_number" | "delete_rule" as kind:
                 self._edit(kind, words, statement)
@@ -149,7 +149,7 @@ class _Loader:
             raise RefusedError(f"`{name}` is a built-in chain")
         if chain.rules:
             raise RefusedError(f"the chain `{name}` has rules")
-        if any(_next_chain(rule) == name for other in self._chains.values() for rule in other.rules):
+        if any(next_chain(rule) == name for other in self._chains.values() for rule in other.rules):
             raise RefusedError(f"some rule leads to the chain `{name}`")
         del self._chains[name]
 
@@ -188,43 +188,5 @@ class _Loader:
                 self._problems.add(statement.line, str(refused), column=token.column or 1)
         hook = Hook(chain) if self._chains[chain].policy is not None else None
         rule = reader.finish(statement.line, hook)
-        self._chain(_next_chain(rule) or chain)
+        self._chain(next_chain(rule) or chain)
         return rule
-
-
-def _next_chain(rule: Rule) -> str | None:
-    return rule.target.chain if isinstance(rule.target, Jump | Goto) else None
-
-
-def _wrong_jumps(chains: Mapping[str, Chain]) -> Iterator[tuple[int, str]]:
-    """The rules that close a circle, and those that lead too deep from a built-in chain."""
-    depth: dict[str, int] = {}  # the most chains that follow a chain
-    for name in chains:
-        yield from _measure(chains, name, depth)
-    for hook in Hook:
-        for rule in chains[hook.value].rules:
-            follower = _next_chain(rule)
-            if follower is not None and depth[follower] + 1 > DEEPEST:
-                yield rule.line, f"from here on more than {DEEPEST} chains follow each other, which nft refuses"
-
-
-def _measure(chains: Mapping[str, Chain], start: str, depth: dict[str, int]) -> Iterator[tuple[int, str]]:
-    """Fill in `depth` for a chain and all that follow it; yields the rules that lead back."""
-    path: list[tuple[str, Iterator[Rule]]] = []
-    if start not in depth:
-        path.append((start, iter(chains[start].rules)))
-    while path:
-        name, rules = path[-1]
-        for rule in rules:
-            follower = _next_chain(rule)
-            if follower is None or follower in depth:
-                continue
-            if any(follower == earlier for earlier, _ in path):
-                yield rule.line, f"the jump to `{follower}` closes a circle"
-                continue
-            path.append((follower, iter(chains[follower].rules)))
-            break
-        else:
-            followers = (depth.get(_next_chain(rule) or "", -1) for rule in chains[name].rules)
-            depth[name] = max((one + 1 for one in followers), default=0)
-            path.pop()

@@ -8,7 +8,7 @@ table
 - in OUTPUT, on a node from whose own address they are sent.
 
 They pass if no hook drops them.  What a pod sends to itself never leaves it.  A pod without a known node is taken to be
-on none of the nodes that are known.  Interfaces have no names here, so artifacts that ask for them are refused.
+on none of the nodes that are known.  Interfaces have no names here.
 """
 
 from __future__ import annotations
@@ -21,12 +21,8 @@ from npcompile.ir.flow import Endpoint, Flow, Verdict
 from npcompile.netset.cidrs import Family, family_of
 from npcompile.netset.ports import Protocol
 from npcompile.readers.interpreter import Outcome, judge
-from npcompile.readers.ipset import read_ipset
-from npcompile.readers.iptables import read_iptables
 from npcompile.readers.packet import Packet
-from npcompile.readers.problems import Problems
-from npcompile.readers.rules import Hook, InterfaceMatch, Ruleset
-from npcompile.source import SourceFile
+from npcompile.readers.rules import Hook, Ruleset
 
 # Any port of a client will do: a policy cannot name it.
 CLIENT_PORT = 40000
@@ -56,24 +52,6 @@ class Passage:
 
 
 Rulesets = Mapping[Family, Ruleset]
-
-
-def load(ipset: bytes, iptables: Mapping[Family, bytes]) -> Rulesets:
-    """The rulesets of a node that has loaded these texts; raises ReadingError.
-
-    `ipset`: the one text for both families.  `iptables`: a text for each family; one that is missing filters nothing.
-    """
-    sets = read_ipset(ipset)
-    texts = {family: iptables.get(family, b"") for family in Family}
-    rulesets = {family: read_iptables(data, family, sets, path=f"iptables-v{family}") for family, data in texts.items()}
-    for family, ruleset in rulesets.items():
-        problems = Problems(SourceFile(path=f"iptables-v{family}", text=texts[family].decode()))
-        for chain in ruleset.chains.values():
-            for rule in chain.rules:
-                if any(isinstance(match, InterfaceMatch) for match in rule.matches):
-                    problems.add(rule.line, "a match on an interface, whose names are not known")
-        problems.raise_any()
-    return rulesets
 
 
 def passage(loaded: Callable[[str | None], Rulesets], cluster: Cluster, flow: Flow) -> Passage:

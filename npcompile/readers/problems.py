@@ -25,6 +25,11 @@ class RefusedError(Exception):
     """A piece of an artifact that is not understood, on its way to the `Problems` of the file."""
 
 
+def not_understood(message: str) -> Diagnostic:
+    """A problem of an artifact as a whole, in no line of it."""
+    return diagnose(NOT_UNDERSTOOD, None, message)
+
+
 class Problems:
     """The problems of one file, as they are found."""
 

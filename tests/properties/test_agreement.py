@@ -5,8 +5,7 @@ None of the three calls another.  The artifact is read from its text as a node w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+import pytest
 import z3
 from hypothesis import given, settings
 
@@ -15,9 +14,8 @@ from npcompile.backends.target import Options
 from npcompile.ir.flow import Flow, Verdict
 from npcompile.ir.policy import Direction
 from npcompile.ir.program import Program
-from npcompile.netset.cidrs import Family
-from npcompile.readers.passage import load, passage
-from npcompile.readers.rules import Ruleset
+from npcompile.readers.artifact import read_artifact
+from npcompile.readers.passage import Rulesets, passage
 from npcompile.semantics import decide
 from npcompile.symbolic.boxes import Boxes
 from npcompile.symbolic.encode import Encoding
@@ -28,13 +26,9 @@ from tests.strategies import programs_with_flow
 _CONTEXT = z3.Context()
 
 
-def emitted(program: Program, options: Options | None = None) -> Mapping[Family, Ruleset]:
-    """The program's iptables artifact, as its reader understands it."""
-    files = TARGETS["iptables"].emit(program, options or Options()).files
-    return load(
-        files["ipset.restore"],
-        {Family.V4: files["iptables.restore"], Family.V6: files["ip6tables.restore"]},
-    )
+def emitted(program: Program, target: str, options: Options | None = None) -> Rulesets:
+    """The program's artifact, as the target's reader understands it."""
+    return read_artifact(target, TARGETS[target].emit(program, options or Options()).files)
 
 
 def encoded(program: Program, flow: Flow) -> Verdict:
@@ -46,16 +40,20 @@ def encoded(program: Program, flow: Flow) -> Verdict:
     return Verdict.ALLOW if all(z3.is_true(side) for side in sides) else Verdict.DENY
 
 
-@settings(max_examples=300)
+FILTERS = ("iptables", "nftables")
+
+
+@settings(max_examples=250)
 @given(programs_with_flow(bound=True))
-def test_three_descriptions_agree(example: tuple[Program, Flow]) -> None:
+def test_every_description_agrees(example: tuple[Program, Flow]) -> None:
     program, flow = example
     verdict = decide(program.policies, program.cluster, flow).verdict
     assert encoded(program, flow) is verdict
-    loaded = emitted(program)
-    found = passage(lambda _: loaded, program.cluster, flow)
-    assert found.verdict is verdict
-    assert [outcome.mark for _, outcome in found.outcomes if not outcome.dropped and outcome.mark] == []
+    for target in FILTERS:
+        loaded = emitted(program, target)
+        found = passage(lambda _, loaded=loaded: loaded, program.cluster, flow)  # type: ignore[misc]
+        assert found.verdict is verdict, target
+        assert [outcome.mark for _, outcome in found.outcomes if not outcome.dropped and outcome.mark] == []
 
 
 @settings(max_examples=100)
@@ -63,27 +61,29 @@ def test_three_descriptions_agree(example: tuple[Program, Flow]) -> None:
 def test_accepting_changes_no_verdict(example: tuple[Program, Flow]) -> None:
     program, flow = example
     verdict = decide(program.policies, program.cluster, flow).verdict
-    loaded = emitted(program, Options(accept=True))
+    loaded = emitted(program, "iptables", Options(accept=True))
     assert passage(lambda _: loaded, program.cluster, flow).verdict is verdict
 
 
-@settings(max_examples=200)
-@given(programs_with_flow(bound=True))
-def test_what_a_node_needs_is_enough_on_each_node(example: tuple[Program, Flow]) -> None:
+@pytest.mark.parametrize("target", FILTERS)
+@settings(max_examples=120)
+@given(example=programs_with_flow(bound=True))
+def test_what_a_node_needs_is_enough_on_each_node(target: str, example: tuple[Program, Flow]) -> None:
     program, flow = example
     verdict = decide(program.policies, program.cluster, flow).verdict
-    loaded = {node: emitted(program, Options(node=node)) for node in program.cluster.nodes}
+    loaded = {node: emitted(program, target, Options(node=node)) for node in program.cluster.nodes}
     for anywhere in loaded.values():
         # Pods without a node are filtered by every node's artifact, so any will do for them.
-        found = passage(lambda node, anywhere=anywhere: loaded.get(node, anywhere), program.cluster, flow)  # type: ignore[misc]
+        found = passage(lambda node, other=anywhere: loaded.get(node, other), program.cluster, flow)  # type: ignore[misc]
         assert found.verdict is verdict
 
 
-@settings(max_examples=100)
-@given(programs_with_flow(bound=True))
-def test_a_node_filters_nothing_but_its_own_pods(example: tuple[Program, Flow]) -> None:
+@pytest.mark.parametrize("target", FILTERS)
+@settings(max_examples=60)
+@given(example=programs_with_flow(bound=True))
+def test_a_node_filters_nothing_but_its_own_pods(target: str, example: tuple[Program, Flow]) -> None:
     program, flow = example
     nodes = {end.pod.node for end in (flow.src, flow.dst) if end.pod is not None}
     for node in set(program.cluster.nodes) - nodes if None not in nodes else ():
-        loaded = emitted(program, Options(node=node))
+        loaded = emitted(program, target, Options(node=node))
         assert passage(lambda _, loaded=loaded: loaded, program.cluster, flow).verdict is Verdict.ALLOW  # type: ignore[misc]

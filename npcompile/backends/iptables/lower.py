@@ -7,7 +7,7 @@ mark.  A profile's chain marks what its policies allow; what has no profile is m
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import chain as chained
 
@@ -16,6 +16,7 @@ from npcompile.backends.filters.matches import Allowance, InSet, OfProtocol, Rul
 from npcompile.backends.filters.names import Names
 from npcompile.backends.filters.plan import SUBJECT, Plan, PolicyKey, allowances
 from npcompile.backends.filters.sets import Capacity, SetBook
+from npcompile.backends.filters.sharing import shared
 from npcompile.backends.iptables import names
 from npcompile.backends.iptables.structure import (
     Action,
@@ -156,14 +157,13 @@ def _policies(plan: Plan, direction: Direction, judged: tuple[Profile, ...], boo
     A policy has a chain of its own where that takes fewer lines than to repeat its lines in each profile; one that
     allows nothing in this family has none.
     """
-    uses = Counter(policy.key for one in judged for policy in one.policies)
+    selecting = {policy.key for one in judged for policy in one.policies}
     allowed = {
         policy.key: tuple(_lines(allowances(plan, policy, direction, book)))
         for policy in plan.policies[direction]
-        if policy.key in uses
+        if policy.key in selecting
     }
-    shared = {key for key, lines in allowed.items() if len(lines) * uses[key] > len(lines) + uses[key]}
-    chains = {key: plan.policy_chains[direction, key] for key in sorted(shared)}
+    chains = {key: plan.policy_chains[direction, key] for key in sorted(shared(judged, allowed))}
     for one in judged:
         lines = chained.from_iterable(_profile(one, allowed, chains))
         yield Chain(name=plan.profile_chains[direction, one.key], lines=tuple(lines))

@@ -10,8 +10,9 @@ from npcompile.ir.cluster import Cluster, Node, Pod
 from npcompile.ir.flow import Endpoint, Flow, Verdict
 from npcompile.netset.cidrs import Family
 from npcompile.netset.ports import Protocol
+from npcompile.readers.artifact import load
 from npcompile.readers.packet import Packet
-from npcompile.readers.passage import CLIENT_PORT, Stop, first_packet, load, passage, stops
+from npcompile.readers.passage import CLIENT_PORT, Stop, first_packet, passage, stops
 from npcompile.readers.problems import ReadingError
 from npcompile.readers.rules import Hook
 
