@@ -45,10 +45,17 @@ def test_trace_as_json(golden: Golden) -> None:
     golden.check(result.out, GOLDEN / "trace-unrelated.json")
 
 
-def test_emit(golden: Golden, tmp_path: Path) -> None:
-    result = npcompile("emit", EXAMPLE, "--target", "iptables", "-o", tmp_path / "out")
+ARTIFACTS = {
+    "iptables": ("emit", ["ip6tables.restore", "ipset.restore", "iptables.restore", "manifest.json"]),
+    "nftables": ("emit-nftables", ["manifest.json", "nftables.nft"]),
+}
+
+
+@pytest.mark.parametrize("target", ARTIFACTS)
+def test_emit(golden: Golden, tmp_path: Path, target: str) -> None:
+    result = npcompile("emit", EXAMPLE, "--target", target, "-o", tmp_path / "out")
     assert (result.code, result.out) == (0, "")
-    names = sorted(file.name for file in (tmp_path / "out").iterdir())
-    assert names == ["ip6tables.restore", "ipset.restore", "iptables.restore", "manifest.json"]
+    folder, names = ARTIFACTS[target]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == names
     for name in names:
-        golden.check((tmp_path / "out" / name).read_text(encoding="utf-8"), GOLDEN / "emit" / name)
+        golden.check((tmp_path / "out" / name).read_text(encoding="utf-8"), GOLDEN / folder / name)
