@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from ipaddress import IPv6Address, ip_address
+from typing import NamedTuple
 
 from npcompile.frontend import codes
 from npcompile.frontend.fields import Problems, fields_of, labels_of
@@ -52,25 +53,85 @@ class WorkloadObject:
 InventoryObject = PodObject | WorkloadObject | ir.Namespace | ir.Node | ir.Service
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodTraits:
+    """What the pods of one workload mostly have in common."""
+
+    namespace: str
+    labels: Labels
+    host_network: bool
+    ports: tuple[ir.ContainerPort, ...]
+    finished: bool
+    owner: ir.Workload | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodHost:
+    """What the pods of one node have in common."""
+
+    node: str | None
+    addresses: tuple[Address, ...]
+
+
+class PodFields(NamedTuple):
+    """A pod's node, and the fields of its parts."""
+
+    node: MappingNode
+    metadata: _Fields
+    spec: _Fields
+    status: _Fields
+
+
 def read_pod(problems: Problems, node: MappingNode, top: _Fields) -> PodObject:
     """A v1 Pod; `top`: its fields."""
-    metadata, spec = fields_of(problems, top.get("metadata")), fields_of(problems, top.get("spec"))
-    status = fields_of(problems, top.get("status"))
-    span = span_of(problems.file, node)
+    fields = pod_fields(problems, node, top)
+    traits, host = traits_of(problems, fields), host_of(problems, fields)
+    return pod_of(problems, fields, traits, host, span_of(problems.file, node))
+
+
+def pod_fields(problems: Problems, node: MappingNode, top: _Fields) -> PodFields:
+    """The parts of a pod, by its fields."""
+    metadata, spec, status = (fields_of(problems, top.get(name)) for name in ("metadata", "spec", "status"))
+    return PodFields(node, metadata, spec, status)
+
+
+def traits_of(problems: Problems, fields: PodFields) -> PodTraits:
+    """What a pod most likely shares with others."""
+    _, metadata, spec, status = fields
+    return PodTraits(
+        namespace=_namespace(problems, metadata),
+        labels=labels_of(problems, metadata.get("labels")),
+        host_network=_is_true(spec.get("hostNetwork")),
+        ports=_container_ports(problems, spec),
+        finished=_text(status.get("phase")) in _FINISHED,
+        owner=_owner(problems, metadata),
+    )
+
+
+def host_of(problems: Problems, fields: PodFields) -> PodHost:
+    """Where a pod runs, as far as it says."""
+    return PodHost(
+        node=_text(fields.spec.get("nodeName")) or None,
+        addresses=_addresses(problems, fields.status, "hostIPs", "hostIP"),
+    )
+
+
+def pod_of(problems: Problems, fields: PodFields, traits: PodTraits, host: PodHost, span: Span) -> PodObject:
+    """A pod of these traits on this host, with what is its own: name and addresses."""
     return PodObject(
         pod=ir.Pod(
-            namespace=_namespace(problems, metadata),
-            name=_name(problems, node, metadata),
-            labels=labels_of(problems, metadata.get("labels")),
-            addresses=_addresses(problems, status, "podIPs", "podIP"),
-            node=_text(spec.get("nodeName")) or None,
-            host_network=_is_true(spec.get("hostNetwork")),
-            ports=_container_ports(problems, spec),
+            namespace=traits.namespace,
+            name=_name(problems, fields.node, fields.metadata),
+            labels=traits.labels,
+            addresses=_addresses(problems, fields.status, "podIPs", "podIP"),
+            node=host.node,
+            host_network=traits.host_network,
+            ports=traits.ports,
             span=span,
         ),
-        finished=_text(status.get("phase")) in _FINISHED,
-        host_addresses=_addresses(problems, status, "hostIPs", "hostIP"),
-        owner=_owner(problems, metadata),
+        finished=traits.finished,
+        host_addresses=host.addresses,
+        owner=traits.owner,
         span=span,
     )
 
@@ -217,9 +278,7 @@ def _addresses(problems: Problems, status: _Fields, plural: str, singular: str) 
     """The addresses of a pod or its host, one a family at most, as the API has it."""
     nodes = [fields_of(problems, item).get("ip") for item in items_of(status.get(plural))]
     nodes.append(status.get(singular))  # it repeats the first of the others
-    unique: tuple[Address, ...] = ()
-    for node in nodes:
-        unique += tuple(one for one in _address(problems, node) if one not in unique)
+    unique = tuple(dict.fromkeys(one for node in nodes for one in _address(problems, node)))
     if len(unique) > 1 and len(unique) > len({one.version for one in unique}):
         at = status.get(plural) or status[singular]
         words = ", ".join(str(one) for one in unique)
@@ -227,15 +286,15 @@ def _addresses(problems: Problems, status: _Fields, plural: str, singular: str) 
     return unique
 
 
-def _address(problems: Problems, node: Node | None) -> list[Address]:
+def _address(problems: Problems, node: Node | None) -> tuple[Address, ...]:
     text = _text(node)
     if node is None or not text:
-        return []
+        return ()
     address = _parsed(text)
     if address is None:
         problems.add(node, f"`{text}` is no IP address")
-        return []
-    return [address]
+        return ()
+    return (address,)
 
 
 @lru_cache(maxsize=4096)

@@ -15,13 +15,13 @@ from npcompile.diagnostics.model import Diagnostic, Severity, diagnose
 from npcompile.frontend import codes, kinds
 from npcompile.frontend.assemble import Objects, assemble
 from npcompile.frontend.fields import Problems, fields_of
-from npcompile.frontend.inventory import READERS
+from npcompile.frontend.inventory import READERS, PodObject
 from npcompile.frontend.json_reader import looks_like_json, read_json
 from npcompile.frontend.network_policy import read_network_policy
 from npcompile.frontend.nodes import Document, Mapping, Node, Scalar, Sequence, get, is_plain, span_of
+from npcompile.frontend.pods_alike import read_yaml_with_pods
 from npcompile.frontend.resolve import resolve
 from npcompile.frontend.scalars import NULLS
-from npcompile.frontend.yaml_reader import read_yaml
 from npcompile.ir.program import Program
 from npcompile.source import SourceFile, Span, whole_file
 
@@ -87,10 +87,14 @@ class _Reading:
     def read_file(self, file: SourceFile) -> None:
         reader = _FileReading(self, Problems(file))
         for one in _read_text(file):
-            if isinstance(one, Diagnostic):
-                reader.unreadable.append(one)
-            else:
-                reader.read_document(one.root)
+            match one:
+                case Diagnostic():
+                    reader.unreadable.append(one)
+                case PodObject():
+                    reader.objects += 1
+                    self.objects.inventory.append(one)
+                case Document(root=root):
+                    reader.read_document(root)
         reader.finish()
 
     def skipped(self) -> Iterator[Diagnostic]:
@@ -196,7 +200,7 @@ class _FileReading:
         return span_of(self.problems.file, get(node, name) or node)
 
 
-def _read_text(file: SourceFile) -> Iterable[Document | Diagnostic]:
+def _read_text(file: SourceFile) -> Iterable[Document | PodObject | Diagnostic]:
     """JSON is read as JSON, and, as in kubectl, as YAML where it is not quite JSON; not if the file says it is JSON."""
     if looks_like_json(file.text):
         documents, problem = read_json(file)
@@ -204,7 +208,7 @@ def _read_text(file: SourceFile) -> Iterable[Document | Diagnostic]:
             return documents
         if file.path.endswith(".json"):
             return [*documents, problem]
-    return read_yaml(file)
+    return read_yaml_with_pods(file)
 
 
 def _claims_to_be_object(node: Mapping) -> bool:

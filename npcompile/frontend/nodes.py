@@ -66,13 +66,14 @@ def is_plain(scalar: Scalar) -> bool:
 def span_of(file: SourceFile, node: Node) -> Span:
     """The span of a node, counted from 1."""
     start: Any = node.start_mark
-    end: Any = node.end_mark or _end_of(node)
+    end: Any = end_of(node)
     # The last child may be an alias of something that stands before.
     last = max((end.line, end.column), (start.line, start.column))
     return Span(file, start.line + 1, start.column + 1, last[0] + 1, last[1] + 1)
 
 
-def _end_of(node: Node) -> object:
+def end_of(node: Node) -> object:
+    """The mark where a node ends, which is its last child's in YAML's block style."""
     while node.end_mark is None and not isinstance(node, Scalar):
         children = node.values if isinstance(node, Mapping) else node.items
         if not children:

@@ -29,13 +29,14 @@ _MappingStart, _MappingEnd = yaml.MappingStartEvent, yaml.MappingEndEvent
 _SequenceStart, _SequenceEnd = yaml.SequenceStartEvent, yaml.SequenceEndEvent
 
 
-def read_yaml(file: SourceFile) -> Iterator[Document | Diagnostic]:
-    """Every document of a file, empty ones left out, and what is wrong with those that cannot be read.
+def read_yaml(file: SourceFile, excerpt: str | None = None) -> Iterator[Document | Diagnostic]:
+    """Every document of a file, or of an excerpt that has its lines where they stand in the file.  Empty documents are
+    left out, and those that cannot be read come as what is wrong with them.
 
     After an error, reading goes on with the next document, so that one bad document does not hide what is wrong with
     others.  Blank lines then stand for the text before it, so that places stay those of the file.
     """
-    text: str | None = file.text.removeprefix("\ufeff")
+    text: str | None = file.text.removeprefix("\ufeff") if excerpt is None else excerpt
     for _ in range(MAX_ERRORS):
         if text is None:
             return
