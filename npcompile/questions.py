@@ -14,7 +14,7 @@ from typing import Protocol
 
 from npcompile.ir.cluster import Namespace, Pod
 from npcompile.ir.flow import Flow
-from npcompile.ir.policy import BlockPeer, Direction, Peer, PodPeer, Policy, PortItem, Rule
+from npcompile.ir.policy import BlockPeer, Direction, Match, Peer, PodPeer, Policy, PortItem, Rule
 from npcompile.netset.cidrs import Network
 
 
@@ -144,12 +144,15 @@ class ShadowedItem:
 
     Those are rules of the same direction, the rule itself where the rest of it is needed.  `cover` is irredundant, one
     entry where a single one suffices (the rest of the rule comes first).  Removing every reported rule and item at once
-    changes nothing.  `example` is matched by means of the item.
+    changes nothing, as an item that was found superfluous before covers nothing.  So `own` is what the rule matches by
+    means of the item, and `left` what each of `cover` matches, all without those.  `example` is one of `own`.
     """
 
     subject: RuleOf
     item: Peer | PortItem
+    own: Match
     cover: tuple[RuleOf, ...]
+    left: tuple[Match, ...]
     example: Example
 
 
@@ -220,6 +223,11 @@ class DefeatedExcept:
     example: Example
 
 
+Universal = Shadowed | ShadowedItem | Redundant | HalfOpen | DefeatedDeny | WideOpen
+"""Answers that may hold for every pod that could exist when they do for those of an inventory: each says what all flows
+of some kind have in common.  Of half-open rules that is so of `fully` dead ones only."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotDecided:
     """A question about `policy` (and `rule`) that ran out of effort."""
@@ -280,4 +288,14 @@ class Engine(Protocol):
 
     def split_peers(self) -> Iterator[SplitPeer | NotDecided]:
         """Peers that were probably meant as one."""
+        ...
+
+
+class Confirmer(Protocol):
+    """Who may know more of an inventory's answers."""
+
+    def holds(self, answer: Universal) -> bool:
+        """Whether what an answer says, with the rules and policies that it names, is shown to hold for every pod and
+        namespace that could exist.  False where it does not, and where that was not found out.
+        """
         ...

@@ -16,8 +16,9 @@ from npcompile.diagnostics.model import Fix, Note, RuleCode, Scope, Severity
 from npcompile.ir.cluster import Namespace
 from npcompile.ir.flow import Endpoint, Flow
 from npcompile.ir.policy import NamedPort, Peer, Policy, PortItem, Rule
+from npcompile.ir.printer import rule_text
 from npcompile.ir.program import Program
-from npcompile.questions import Engine, Example, NotDecided, RuleOf, WayIn
+from npcompile.questions import Engine, Example, NotDecided, RuleOf, Universal, WayIn
 from npcompile.source import Span
 
 
@@ -92,13 +93,14 @@ Evidence = FlowWitness | Unchanged | NothingSelected | Unsatisfiable | Textual |
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A finding and its evidence.  The texts follow the rules of `Diagnostic`."""
+    """A finding and its evidence.  The texts and `every_pod` follow the rules of `Diagnostic`."""
 
     rule: RuleCode
     message: str
     span: Span | None
     evidence: Evidence
     scope: Scope
+    every_pod: bool | None = None
     severity: Severity | None = None  # None: the rule's own
     label: str = ""
     notes: tuple[Note, ...] = ()
@@ -141,16 +143,19 @@ _CNI_NAMES = {
 class Case:
     """What a check looks at: the program, and the engine to ask.
 
-    `scope` tells for whom that engine speaks.  `any_pod` gives the engine that speaks for every pod that could exist;
-    it loads z3, so it is asked only where its answer is worth that.  `ways_in` has the engine's answers to the question
-    that two checks ask, found once.  `cni` is the network plugin that the user asks about; no answer depends on it.
-    `pods` finds the pods of the input that policies and rules speak of.
+    `scope` tells for whom that engine speaks.  `any_pod` gives the engine that speaks for every pod that could exist of
+    some of the policies; it loads z3, so it is asked only where its answer is worth that.  So does `everywhere`, which
+    tells whether an answer about the inventory is shown to hold for every such pod, too (None: it is about every such
+    pod).  `ways_in` has the engine's answers to the question that two checks ask, found once.  `cni` is the network
+    plugin that the user asks about; no answer depends on it.  `pods` finds the pods of the input that policies and
+    rules speak of.
     """
 
     program: Program
     scope: Scope
     engine: Engine
-    any_pod: Callable[[], Engine]
+    any_pod: Callable[[Sequence[Policy]], Engine]
+    everywhere: Callable[[Universal], bool | None]
     ways_in: Callable[[], Sequence[WayIn | NotDecided]]
     pods: Callable[[], Pods]
     cni: Cni | None = None
@@ -169,4 +174,22 @@ class Check(Protocol):
 def undecided(rule: RuleCode, answer: NotDecided) -> Undecided:
     """An engine's missing answer, in the name of a rule."""
     place = answer.rule.span if answer.rule else answer.policy.span
-    return Undecided(rule=rule, question=answer.question, span=place)
+    name = rule_text(answer.policy, answer.rule) if answer.rule else str(answer.policy)
+    question = _IN_WORDS[answer.question].format(name=name, namespace=answer.policy.namespace)
+    return Undecided(rule=rule, question=question, span=place)
+
+
+_IN_WORDS = {
+    "shadowed": "whether other rules cover `{name}`",
+    "shadowed-items": "whether all peers and ports of `{name}` are needed",
+    "redundant": "whether `{name}` is needed",
+    "vacuous": "whether `{name}` can match anything",
+    "half-open": "whether the other end denies what `{name}` allows",
+    "wide-open": "whether pods of `{namespace}` are open to everyone",
+    "defeated-denies": "whether other policies open all that `{name}` closes",
+    "defeated-excepts": "whether other rules allow what `{name}` excepts",
+    "uncovered": "whether some pod of `{namespace}` is not isolated",
+    "ways-in": "whether `{name}` lets anything in",
+    "dns-blocked": "whether the pods of `{name}` can resolve names",
+    "split-peers": "whether two peers of `{name}` were meant as one",
+}

@@ -25,7 +25,7 @@ _SEVERITIES = {str(level): level for level in Severity}
 @click.option(
     "--fail-on", type=click.Choice([*_SEVERITIES, "never"]), help="Exit with 1 from this severity on.  [warning]"
 )
-@click.option("--effort", type=click.IntRange(min=1), help=f"Work that z3 may spend on a question.  [{DEFAULT_EFFORT}]")
+@click.option("--effort", type=click.IntRange(min=1), help=f"Work that may be spent on a question.  [{DEFAULT_EFFORT}]")
 @click.option("--symbolic", is_flag=True, help="For every pod that could exist, whatever pods the input has.")
 @click.option(
     "--cni", type=click.Choice(list(_CNIS)), help="Tell, too, where this network plugin differs from the API."

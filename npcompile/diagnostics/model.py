@@ -95,7 +95,9 @@ class Diagnostic:
     """One finding, with its place.
 
     `message` is lowercase, puts backticks round the user's words and has no full stop; `label` is said under the
-    primary span's text; `help` tells what to do next.
+    primary span's text; `help` tells what to do next.  `every_pod`, of a finding about the inventory: whether it was
+    shown to hold for every pod that could exist, too; None where that was not asked, as of a finding that says that
+    something exists.  `assumptions` are those about such pods that a finding rests on.
     """
 
     rule: RuleCode
@@ -106,6 +108,8 @@ class Diagnostic:
     notes: tuple[Note, ...] = ()
     help: str = ""
     scope: Scope | None = None
+    every_pod: bool | None = None
+    assumptions: tuple[str, ...] = ()
     witness: WitnessText | None = None
     fix: Fix | None = None
 

@@ -10,6 +10,7 @@ from npcompile.analyses.assertions import Outcome
 from npcompile.diagnostics.model import Scope
 from npcompile.diagnostics.render import FORMATS
 from npcompile.diagnostics.render.json import as_dict
+from npcompile.driver.replay import assumptions
 from npcompile.driver.test import Tested, TestReport
 from npcompile.source import Span
 
@@ -57,6 +58,7 @@ def render_json(report: TestReport) -> str:
     document = {
         "version": 1,
         "scope": str(report.scope),
+        "assumptions": list(assumptions(report.scope)),
         "assertions": [_as_dict(one) for one in report.tested],
         "diagnostics": [as_dict(one) for one in report.contradictions],
         "summary": {**_counts(report), "exit_code": int(report.exit_code)},
@@ -71,7 +73,8 @@ def render_jsonl(report: TestReport) -> str:
 
 def _lines(report: TestReport) -> Iterator[Mapping[str, object]]:
     for tested in report.tested:
-        yield {"type": "assertion", "scope": str(report.scope), **_as_dict(tested)}
+        assumed = list(assumptions(report.scope))
+        yield {"type": "assertion", "scope": str(report.scope), "assumptions": assumed, **_as_dict(tested)}
     for contradiction in report.contradictions:
         yield {"type": "diagnostic", **as_dict(contradiction)}
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
 
 from npcompile.analyses.checks.pods import Pods
 from npcompile.analyses.checks.registry import CHECKS
@@ -17,14 +17,17 @@ from npcompile.driver.exit_codes import Exit, worst
 from npcompile.driver.inputs import read_sources
 from npcompile.driver.replay import Replayer
 from npcompile.frontend import load
+from npcompile.ir.policy import Policy
 from npcompile.ir.program import Program
-from npcompile.questions import Engine
+from npcompile.questions import Confirmer, Engine
 
 UNDECIDED = RuleCode(code="NPC901", slug="undecided", severity=Severity.ERROR, kind=Kind.PROVED)
 """A question was not answered, and nothing is known about it.  Either its effort did not suffice, and a larger
 `--effort` may; or npcompile cannot decide it, and the message says why."""
 
 DEFAULT_EFFORT = 2_000_000
+_CONFIRMING = 20  # all that is asked about an inventory's findings together takes this part of a question's effort
+_UNITS_A_PIECE = 10  # a piece that the relation engine looks at counts as so many of z3's resource units
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,14 +82,15 @@ def run_check(programs: Sequence[ProgramPaths], options: CheckOptions) -> Report
 
 def check_program(program: Program, options: CheckOptions) -> Iterator[Diagnostic]:
     """Every confirmed finding about one program."""
-    any_pod = _symbolic_engine(program, options.effort)
     symbolic = options.symbolic or not program.cluster.pods
-    engine = any_pod() if symbolic else _relation_engine(program)
+    engine = _symbolic_engine(program, options.effort) if symbolic else _relation_engine(program, options.effort)
+    confirmer = cache(partial(_confirmer, program, options.effort))
     case = Case(
         program=program,
         scope=Scope.ANY_POD if symbolic else Scope.INVENTORY,
         engine=engine,
-        any_pod=any_pod,
+        any_pod=lambda some: _symbolic_engine(_only(program, some), options.effort),
+        everywhere=lambda answer: None if symbolic else confirmer().holds(answer),
         ways_in=cache(lambda: tuple(engine.ways_in())),
         pods=cache(lambda: Pods(program.cluster)),
         cni=options.cni,
@@ -104,21 +108,32 @@ def check_program(program: Program, options: CheckOptions) -> Iterator[Diagnosti
                     yield diagnose(UNDECIDED, said.span, question, help="try again with a larger `--effort`")
 
 
-def _relation_engine(program: Program) -> Engine:
+# Engines are imported where they are asked: loading z3 takes longer than checking a small program without it.
+
+
+def _relation_engine(program: Program, effort: int) -> Engine:
     from npcompile.relation.engine import RelationEngine
 
-    return RelationEngine(program)
+    return RelationEngine(program, pieces=max(1, effort // _UNITS_A_PIECE))
 
 
-def _symbolic_engine(program: Program, effort: int) -> Callable[[], Engine]:
-    @cache
-    def engine() -> Engine:
-        # Loading z3 takes longer than checking a small program without it.
-        from npcompile.symbolic.engine import SymbolicEngine
+def _symbolic_engine(program: Program, effort: int) -> Engine:
+    from npcompile.symbolic.engine import SymbolicEngine
 
-        return SymbolicEngine(program, effort)
+    return SymbolicEngine(program, effort)
 
-    return engine
+
+def _confirmer(program: Program, effort: int) -> Confirmer:
+    from npcompile.symbolic.confirm import Confirmation
+
+    return Confirmation(program, max(1, effort // _CONFIRMING))
+
+
+def _only(program: Program, policies: Sequence[Policy]) -> Program:
+    """A program with some of its policies, and without what matters to none of the answers about them alone."""
+    keys = {policy.key for policy in policies}
+    some = tuple(policy for policy in program.policies if policy.key in keys)
+    return Program(policies=some, cluster=replace(program.cluster, pods=(), services=()))
 
 
 def _wanted(rule: RuleCode, options: CheckOptions) -> bool:

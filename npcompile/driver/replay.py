@@ -23,7 +23,7 @@ from npcompile.analyses.claims import (
     Unsatisfiable,
 )
 from npcompile.diagnostics.errors import InternalError
-from npcompile.diagnostics.model import Diagnostic, WitnessText
+from npcompile.diagnostics.model import Diagnostic, Scope, WitnessText
 from npcompile.ir.cluster import Cluster, Namespace, Pod
 from npcompile.ir.flow import Endpoint, Flow
 from npcompile.ir.policy import BlockPeer, Direction, NamedPort, PodPeer, Policy, Rule
@@ -67,6 +67,8 @@ class Replayer:
             notes=claim.notes,
             help=claim.help,
             scope=claim.scope,
+            every_pod=claim.every_pod,
+            assumptions=() if isinstance(claim.evidence, Textual) else assumptions(claim.scope, claim.every_pod),
             witness=witness,
             fix=claim.fix,
         )
@@ -150,6 +152,15 @@ class Replayer:
         return not peers or any(
             semantics.peer_matches(self._cluster, policy, one, end) for one in peers for end in ends
         )
+
+
+def assumptions(scope: Scope, every_pod: bool | None = None) -> tuple[str, ...]:
+    """What a finding of this scope, unless it is about the text alone, rests on."""
+    if scope is Scope.INVENTORY and not every_pod:
+        return ()
+    from npcompile.symbolic.assume import ASSUMPTIONS  # whoever has such a finding has loaded z3 already
+
+    return ASSUMPTIONS
 
 
 def _sides(decision: semantics.Decision) -> tuple[bool, bool]:

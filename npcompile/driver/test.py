@@ -22,7 +22,7 @@ from npcompile.diagnostics.model import Diagnostic, Kind, Note, RuleCode, Scope,
 from npcompile.driver.check import DEFAULT_EFFORT, UNDECIDED
 from npcompile.driver.exit_codes import Exit, worst
 from npcompile.driver.inputs import STDIN, read_sources
-from npcompile.driver.replay import witness_text
+from npcompile.driver.replay import assumptions, witness_text
 from npcompile.frontend import Loaded, codes, load
 from npcompile.frontend.spec import load_assertions
 from npcompile.ir.assertion import Allowed, Assertion, Denied, Isolated, Region, Requirement
@@ -209,12 +209,16 @@ class _Telling:
             notes=(*_reasons(requirement, example.flow, decision), *_expired(assertion, severity)),
             help=trace,
             scope=self._scope,
+            assumptions=assumptions(self._scope),
             witness=witness_text(example.flow, decision),
         )
 
     def _remarked(self, rule: RuleCode, severity: Severity, remark: Remark) -> Diagnostic:
         return replace(
-            diagnose(rule, remark.span, remark.message, help=remark.help), severity=severity, scope=self._scope
+            diagnose(rule, remark.span, remark.message, help=remark.help),
+            severity=severity,
+            scope=self._scope,
+            assumptions=assumptions(self._scope),
         )
 
     def contradiction(self, found: Contradiction) -> Diagnostic:
@@ -232,6 +236,7 @@ class _Telling:
             notes=(Note(text="denies the flow", span=other.span),),
             help="take the flow out of one of them with `except`",
             scope=self._scope,
+            assumptions=assumptions(self._scope),
             witness=self._in_both(found, found.example),
         )
 

@@ -1,7 +1,7 @@
 """What is assumed of every pod and namespace that could exist.
 
-Everything else about them is free.  A finding of the symbolic engine holds under `ASSUMPTIONS`; the full
-format says the first two of them in short.
+Everything else about them is free.  A finding about every such pod holds under `ASSUMPTIONS`; the machine formats give
+them with each, the full format says them in short.
 """
 
 from __future__ import annotations

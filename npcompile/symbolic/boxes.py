@@ -69,7 +69,7 @@ class Boxes:
         }
         self._places: dict[Selector, Places] = {}
         self._subjects: dict[tuple[str, str], PodBox] = {}
-        self._rules: dict[tuple[str, str, str, int], RuleBox] = {}
+        self._rules: dict[tuple[str, str, str, int], tuple[Match, RuleBox]] = {}
 
     def subjects(self, policy: Policy) -> LabelBox:
         """The labels of a policy's subjects."""
@@ -77,9 +77,11 @@ class Boxes:
 
     def rule(self, of: RuleOf) -> RuleBox:
         """The box of a rule."""
-        if of.order not in self._rules:
-            self._rules[of.order] = self.match(of.policy, of.rule.match)
-        return self._rules[of.order]
+        match, box = self._rules.get(of.order, (None, None))
+        if box is None or match is not of.rule.match:  # some questions are about a part of a rule
+            box = self.match(of.policy, of.rule.match)
+            self._rules[of.order] = (of.rule.match, box)
+        return box
 
     def match(self, policy: Policy, match: Match) -> RuleBox:
         """The box of a rule of a policy that would match this."""

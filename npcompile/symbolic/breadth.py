@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import z3
 
 from npcompile.ir.policy import Direction, NamedPort
+from npcompile.netset import ports
 from npcompile.netset.cidrs import EVERY_V4, EVERY_V6
 from npcompile.netset.intervals import union
 from npcompile.netset.ports import Protocol
@@ -48,6 +49,17 @@ def _by_number(of: RuleOf) -> RuleOf | None:
     return RuleOf(policy=of.policy, rule=replace(of.rule, match=match)) if numbers else None
 
 
+def is_open(session: Session, answer: WideOpen) -> bool:
+    """Whether the subject of an answer's example is open to everyone of the kind on that port by the answer's rules,
+    which all select it.
+    """
+    flow = answer.example.flow
+    finder = _Finder(session=session, namespace=answer.namespace, direction=answer.direction, breadth=answer.breadth)
+    numbered = [one for of in answer.rules if (one := _by_number(of)) is not None]
+    at = ports.point(flow.protocol, flow.port)
+    return finder.reaches_all([of for of in numbered if at in session.boxes.rule(of).ports])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Finder:
     """A question about one namespace, direction and kind."""
@@ -61,6 +73,10 @@ class _Finder:
         """On all ports, for which rules without ports are needed, or else on some."""
         portless = self._found([of for of in rules if not of.rule.match.ports], every_port=True)
         return portless or self._found(rules, every_port=False)
+
+    def reaches_all(self, rules: Sequence[RuleOf]) -> bool:
+        """Whether some rules together match everyone of the kind."""
+        return self._missed(rules, ()) is None
 
     def _found(self, rules: Sequence[RuleOf], *, every_port: bool) -> WideOpen | None:
         matching = [of for of in rules if self._may_match(of)]
@@ -112,12 +128,12 @@ class _Finder:
 
     def _irredundant(self, active: Sequence[RuleOf]) -> list[RuleOf]:
         for of in active:
-            if self._missed([of], ()) is None:
+            if self.reaches_all([of]):
                 return [of]
         kept = list(active)
         for of in active:
             rest = [one for one in kept if one is not of]
-            if self._missed(rest, ()) is None:
+            if self.reaches_all(rest):
                 kept = rest
         return kept
 

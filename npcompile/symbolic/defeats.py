@@ -39,7 +39,7 @@ def _answer(session: Session, policy: Policy, direction: Direction) -> DefeatedD
     addresses = union(boxes.bare(session.boxes.rule(of)) for of in near)
     if addresses != EVERY_ADDRESS:
         return None
-    if not _open(session, policy, direction, near):
+    if not opens(session, policy, direction, near):
         return None
     cover = _irredundant(session, policy, direction, near)
     selected = session.encoding.selects(policy, session.encoding.subject(direction))
@@ -52,17 +52,18 @@ def _answer(session: Session, policy: Policy, direction: Direction) -> DefeatedD
 
 def _irredundant(session: Session, policy: Policy, direction: Direction, rules: Sequence[RuleOf]) -> list[RuleOf]:
     for of in rules:
-        if _open(session, policy, direction, [of]):
+        if opens(session, policy, direction, [of]):
             return [of]
     kept = list(rules)
     for of in rules:
         rest = [one for one in kept if one is not of]
-        if _open(session, policy, direction, rest):
+        if opens(session, policy, direction, rest):
             kept = rest
     return kept
 
 
-def _open(session: Session, policy: Policy, direction: Direction, rules: Sequence[RuleOf]) -> bool:
+def opens(session: Session, policy: Policy, direction: Direction, rules: Sequence[RuleOf]) -> bool:
+    """Whether rules match every flow of every subject of a policy."""
     return not session.satisfiable(properties.denied(session.encoding, direction, policy, rules))
 
 

@@ -33,12 +33,22 @@ def redundant(session: Session, question: str) -> Iterator[Redundant | NotDecide
         yield from reversed(found)
 
 
+def suffice(session: Session, policy: Policy, others: Sequence[Policy]) -> bool:
+    """Whether others do all that a policy does."""
+    policies = [one for one in session.program.policies if one.namespace == policy.namespace]
+    return _judge_of(session, policy, policies).suffice(others)
+
+
+def _judge_of(session: Session, policy: Policy, policies: Sequence[Policy]) -> _Judge:
+    every = [one for one in policies if one is not policy and _meet(session, one, policy)]
+    return _Judge(session=session, policy=policy, every=every)
+
+
 def _judge(session: Session, policy: Policy, policies: Sequence[Policy], left: Sequence[Policy]) -> Redundant | None:
     if boxes.void(session.boxes.subjects(policy)):
         return None
-    every = [one for one in policies if one is not policy and _meet(session, one, policy)]
-    judge = _Judge(session=session, policy=policy, every=every)
-    cover = judge.cover([one for one in every if any(one is other for other in left)])
+    judge = _judge_of(session, policy, policies)
+    cover = judge.cover([one for one in judge.every if any(one is other for other in left)])
     if cover is None:
         return None
     return Redundant(policy=policy, cover=tuple(cover), examples=tuple(_examples(session, policy)))
@@ -60,21 +70,22 @@ class _Judge:
         """Which of `others` do all that the policy does, if they do: the first that does alone, or those that are left
         when each in turn is dropped if the rest suffice.
         """
-        if not self._suffice(others):
+        if not self.suffice(others):
             return None
-        if self._suffice([]):
+        if self.suffice([]):
             return []
         for other in others:
-            if self._suffice([other]):
+            if self.suffice([other]):
                 return [other]
         kept = list(others)
         for other in others:
             rest = [one for one in kept if one is not other]
-            if self._suffice(rest):
+            if self.suffice(rest):
                 kept = rest
         return kept
 
-    def _suffice(self, others: Sequence[Policy]) -> bool:
+    def suffice(self, others: Sequence[Policy]) -> bool:
+        """Whether others do all that the policy does."""
         directions = [direction for direction in Direction if direction in self.policy.directions]
         return all(self._isolate(direction, others) for direction in directions) and all(
             self._allow(of, others) for of in self._rules(self.policy)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 
 import z3
 
 from npcompile.ir.cluster import Pod
-from npcompile.ir.policy import Direction, Policy
+from npcompile.ir.policy import Direction, Match, Policy
 from npcompile.ir.program import Program
 from npcompile.netset.ports import Protocol
 from npcompile.questions import Example, RuleOf
@@ -30,6 +31,7 @@ class Session:
         self.boxes = Boxes(self.vocabulary, program.cluster)
         self._ctx = z3.Context()
         self._effort, self._seed = effort, seed
+        self._last: Query | None = None
         self.encoding = Encoding(self.vocabulary, self.boxes, ends.variables(self.vocabulary, self._ctx), self._ctx)
         self.decoder = Decoder(program, self.vocabulary, self.encoding)
         self._possible = tuple(possible(self.encoding, self.vocabulary))
@@ -45,7 +47,13 @@ class Session:
 
     def query(self, *constraints: z3.BoolRef) -> Query:
         """A query for the flows that are possible and satisfy these constraints, about policies of one end."""
-        return Query((*self._possible, *constraints), ctx=self._ctx, effort=self._effort, seed=self._seed)
+        self._last = Query((*self._possible, *constraints), ctx=self._ctx, effort=self._effort, seed=self._seed)
+        return self._last
+
+    @property
+    def spent(self) -> int:
+        """What the queries have cost until now, in z3's resource units."""
+        return 0 if self._last is None else self._last.spent
 
     def two_sided(self, *constraints: z3.BoolRef) -> Query:
         """A query whose constraints are about policies of both ends."""
@@ -61,6 +69,14 @@ class Session:
             self._matched[of.order] = self.satisfiable(self.encoding.explicit(of))
         return self._matched[of.order]
 
+    def term(self, of: RuleOf, match: Match) -> z3.BoolRef:
+        """Whether a rule would allow the flow explicitly, if this was its match."""
+        if match is of.rule.match:
+            return self.encoding.explicit(of)
+        reduced = RuleOf(policy=of.policy, rule=replace(of.rule, match=match))
+        selected = self.encoding.selects(of.policy, self.encoding.subject(of.rule.direction))
+        return self.encoding.every((selected, self.encoding.matches(reduced)))
+
     def rules_of(self, namespace: str, direction: Direction) -> list[RuleOf]:
         """The active rules of one direction in a namespace, in order."""
         return [of for of in self.rules if of.policy.namespace == namespace and of.rule.direction is direction]
@@ -75,16 +91,16 @@ class Session:
         """The namespaces of the other end of a rule's flows in which no policy isolates it."""
         return self.boxes.names(of) - self._isolating[properties.other_way(of.rule.direction)].keys()
 
+    def far_rules(self, of: RuleOf, policies: Sequence[Policy]) -> list[RuleOf]:
+        """The rules of the other end's policies by which it may allow a flow that a rule matches."""
+        direction = properties.other_way(of.rule.direction)
+        rules = (RuleOf(policy=policy, rule=rule) for policy in policies for rule in policy.rules_of(direction))
+        return [far for far in rules if self.boxes.may_meet_across(of, far)]
+
     def far_end_allows(self, of: RuleOf) -> z3.BoolRef:
         """Whether the other end allows a flow that a rule matches."""
         policies = self.far_policies(of)
-        rules = (
-            RuleOf(policy=p, rule=rule)
-            for p in policies
-            for rule in p.rules_of(properties.other_way(of.rule.direction))
-        )
-        meeting = [far for far in rules if self.boxes.may_meet_across(of, far)]
-        return properties.far_end_allows(self.encoding, of, policies, meeting)
+        return properties.far_end_allows(self.encoding, of, policies, self.far_rules(of, policies))
 
     # Examples
 

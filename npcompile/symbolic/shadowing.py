@@ -27,6 +27,7 @@ class _Part:
     """What a rule matches, or would if it had fewer peers or ports."""
 
     of: RuleOf
+    match: Match
     box: RuleBox
     term: z3.BoolRef
 
@@ -109,19 +110,22 @@ def _item(
     if covered is None:
         return None
     query, cover = covered
-    return ShadowedItem(subject=of, item=item, cover=tuple(one.of for one in cover), example=session.example(query, of))
+    return ShadowedItem(
+        subject=of,
+        item=item,
+        own=own,
+        cover=tuple(one.of for one in cover),
+        left=tuple(one.match for one in cover),
+        example=session.example(query, of),
+    )
 
 
 def _whole(session: Session, of: RuleOf) -> _Part:
-    return _Part(of=of, box=session.boxes.rule(of), term=session.encoding.explicit(of))
+    return _part(session, of, of.rule.match)
 
 
 def _part(session: Session, of: RuleOf, match: Match) -> _Part:
-    reduced = RuleOf(policy=of.policy, rule=replace(of.rule, match=match))
-    encoding = session.encoding
-    selected = encoding.selects(of.policy, encoding.subject(of.rule.direction))
-    term = encoding.every((selected, encoding.matches(reduced)))
-    return _Part(of=of, box=session.boxes.match(of.policy, match), term=term)
+    return _Part(of=of, match=match, box=session.boxes.match(of.policy, match), term=session.term(of, match))
 
 
 def _covered(session: Session, part: _Part, others: Sequence[_Part]) -> tuple[Query, list[_Part]] | None:

@@ -7,7 +7,7 @@ choices (`first`, `least`) are minima over all models, so they do not depend on 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import z3
 
@@ -45,7 +45,7 @@ class Query:
 
         Raises `OutOfEffortError` when that is not found out.
         """
-        with self.scope():
+        with self.scope() if constraints else nullcontext():  # a push costs as much as many a check
             self.add(*constraints)
             outcome = self._solver.check(*switches)
             if outcome == z3.sat:
@@ -53,6 +53,12 @@ class Query:
         if outcome == z3.unknown:
             raise OutOfEffortError(self._solver.reason_unknown())
         return bool(outcome == z3.sat)
+
+    @property
+    def spent(self) -> int:
+        """What everything that was asked in this context has cost, in z3's resource units; 0 before the first check."""
+        counts = (value for key, value in self._solver.statistics() if key == "rlimit count")
+        return int(next(counts, 0))
 
     def switches(self, constraints: Iterable[z3.BoolRef]) -> list[z3.BoolRef]:
         """Add constraints that only hold where their switch is given to `satisfiable`."""

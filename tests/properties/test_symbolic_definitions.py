@@ -303,38 +303,46 @@ def expected_shadowed(meaning: Meaning) -> dict[object, list[object]]:
     return found
 
 
-def expected_redundant(meaning: Meaning) -> list[tuple[str, str]]:
-    """The policies that are superfluous, in the fixed order of removal."""
-    universe = meaning.universe
-    policies = [policy for policy in universe.program.policies if meaning.selected[policy.key]]
-    flows = {of.order: [meaning.matched(of, pair) for pair in meaning.pairs] for of in universe.rules}
+class Superfluous:
+    """Which policies do all that another one does."""
 
-    def allowed(among: list[Policy], direction: Direction, n: int) -> int:
+    def __init__(self, meaning: Meaning) -> None:
+        self._meaning = meaning
+        self._flows = {of.order: [meaning.matched(of, pair) for pair in meaning.pairs] for of in meaning.universe.rules}
+        self.policies = [policy for policy in meaning.universe.program.policies if meaning.selected[policy.key]]
+
+    def _allowed(self, among: list[Policy], direction: Direction, n: int) -> int:
         keys = {policy.key for policy in among}
-        rules = (of for of in universe.rules if of.policy.key in keys and of.rule.direction is direction)
-        return _union(flows[of.order][n] for of in rules)
+        rules = (of for of in self._meaning.universe.rules if of.policy.key in keys and of.rule.direction is direction)
+        return _union(self._flows[of.order][n] for of in rules)
 
-    def superfluous(policy: Policy, left: list[Policy]) -> bool:
+    def with_only(self, policy: Policy, left: Collection[Policy]) -> bool:
+        """Whether a policy is superfluous where these others are left."""
+        meaning = self._meaning
         for direction in policy.directions:
-            every = [p for p in policies if direction in p.directions and p is not policy]
+            every = [p for p in self.policies if direction in p.directions and p is not policy]
             others = [p for p in every if p in left]
             for n, pair in enumerate(meaning.pairs):
-                subject, _ = universe.subject_and_peer(direction, pair)
+                subject, _ = meaning.universe.subject_and_peer(direction, pair)
                 if subject not in meaning.selected[policy.key]:
                     continue
-                own = allowed([policy], direction, n)
+                own = self._allowed([policy], direction, n)
                 if not any(subject in meaning.selected[p.key] for p in every):
                     if own != meaning.everything(pair):
                         return False
-                elif own & ~allowed(others, direction, n) or not any(
+                elif own & ~self._allowed(others, direction, n) or not any(
                     subject in meaning.selected[p.key] for p in others
                 ):
                     return False
         return True
 
-    left, found = list(policies), []
-    for policy in reversed(policies):
-        if superfluous(policy, left):
+
+def expected_redundant(meaning: Meaning) -> list[tuple[str, str]]:
+    """The policies that are superfluous, in the fixed order of removal."""
+    superfluous = Superfluous(meaning)
+    left, found = list(superfluous.policies), []
+    for policy in reversed(superfluous.policies):
+        if superfluous.with_only(policy, left):
             left.remove(policy)
             found.append(policy.key)
     return sorted(found)
@@ -346,9 +354,7 @@ def expected_items(meaning: Meaning, gone: Collection[object]) -> set[tuple[obje
     matches = {of.order: (of, of.rule.match) for of in universe.rules if of.order not in gone}
 
     def flows(of: RuleOf, match: Match) -> list[int]:
-        reduced = Meaning(replace(universe.program, policies=(_with_one_rule(of, match),)))
-        (rule,) = reduced.universe.rules
-        return [reduced.matched(rule, pair) for pair in reduced.pairs]
+        return part_of_rule(universe.program, of, match)
 
     masks = {order: flows(of, match) for order, (of, match) in matches.items()}
     found = set()
@@ -368,6 +374,13 @@ def expected_items(meaning: Meaning, gone: Collection[object]) -> set[tuple[obje
                 found.add((order, kind, number))
                 matches[order], masks[order] = (of, rest), left
     return found
+
+
+def part_of_rule(program: Program, of: RuleOf, match: Match) -> list[int]:
+    """What a rule would match if it matched this, by pair of ends."""
+    reduced = Meaning(replace(program, policies=(_with_one_rule(of, match),)))
+    (rule,) = reduced.universe.rules
+    return [reduced.matched(rule, pair) for pair in reduced.pairs]
 
 
 def _with_one_rule(of: RuleOf, match: Match) -> Policy:
@@ -406,13 +419,18 @@ def expected_defeated(meaning: Meaning) -> set[tuple[object, Direction]]:
     for policy in meaning.universe.program.policies:
         for direction in policy.directions if not policy.rules and meaning.selected[policy.key] else ():
             rules = [of for of in meaning.universe.rules if of.rule.direction is direction]
-            if all(
-                _union(meaning.matched(of, pair) for of in rules) == meaning.everything(pair)
-                for pair in meaning.pairs
-                if meaning.universe.subject_and_peer(direction, pair)[0] in meaning.selected[policy.key]
-            ):
+            if opened(meaning, policy, direction, rules):
                 found.add((policy.key, direction))
     return found
+
+
+def opened(meaning: Meaning, policy: Policy, direction: Direction, rules: Collection[RuleOf]) -> bool:
+    """Whether rules match every flow of every subject of a policy."""
+    return all(
+        _union(meaning.matched(of, pair) for of in rules) == meaning.everything(pair)
+        for pair in meaning.pairs
+        if meaning.universe.subject_and_peer(direction, pair)[0] in meaning.selected[policy.key]
+    )
 
 
 def expected_excepts(meaning: Meaning) -> set[tuple[object, object, object]]:
@@ -435,16 +453,25 @@ def expected_excepts(meaning: Meaning) -> set[tuple[object, object, object]]:
 
 def expected_dead(meaning: Meaning) -> set[tuple[object, PortItem | None]]:
     """The rules and port items that no flow between pods can use, before equal blockers are merged."""
-    places = meaning.universe.places
-    pairs = [pair for pair in meaning.pairs if places[pair[0]].pod and places[pair[1]].pod]
     found: set[tuple[object, PortItem | None]] = set()
     for of in meaning.universe.rules:
-        far = Direction.EGRESS if of.rule.direction is Direction.INGRESS else Direction.INGRESS
         for item in of.rule.match.ports or (None,):
-            near = {pair: m for pair in pairs if (m := meaning.matched(of, pair, None if item is None else (item,)))}
-            if near and not any(mask & meaning.allowed(far, pair) for pair, mask in near.items()):
+            if dead(meaning, of, item):
                 found.add((of.order, item))
     return found
+
+
+def dead(meaning: Meaning, of: RuleOf, item: PortItem | None) -> bool:
+    """Whether flows between pods match a rule by a port item (None: anyhow), and the far end denies all of them."""
+    places = meaning.universe.places
+    far = Direction.EGRESS if of.rule.direction is Direction.INGRESS else Direction.INGRESS
+    near = {
+        pair: mask
+        for pair in meaning.pairs
+        if places[pair[0]].pod and places[pair[1]].pod
+        if (mask := meaning.matched(of, pair, None if item is None else (item,)))
+    }
+    return bool(near) and not any(mask & meaning.allowed(far, pair) for pair, mask in near.items())
 
 
 def expected_ways_in(meaning: Meaning) -> dict[object, bool]:

@@ -70,6 +70,7 @@ def _claim(case: Case, answer: DefeatedDeny) -> Claim:
             matched_by=answer.rules[0],
         ),
         scope=case.scope,
+        every_pod=case.everywhere(answer),
         notes=tuple(place(rule, f"opens pods to everyone: {named(rule)}") for rule in answer.rules),
         help="narrow what opens the pods, or remove the policy that denies nothing",
     )

@@ -33,7 +33,7 @@ from itertools import islice
 
 from npcompile.analyses.checks.wording import named
 from npcompile.analyses.claims import Case, Claim, Textual, Undecided
-from npcompile.diagnostics.model import Kind, RuleCode, Severity
+from npcompile.diagnostics.model import Kind, RuleCode, Scope, Severity
 from npcompile.ir.policy import BlockPeer
 from npcompile.netset.cidrs import block, block_except, prefixes
 from npcompile.netset.intervals import IntervalSet
@@ -66,6 +66,6 @@ def _claim(case: Case, rule: RuleOf, peer: BlockPeer, left: IntervalSet) -> Clai
         span=peer.span,
         label="" if left else "matches no address",
         evidence=Textual(),
-        scope=case.scope,
+        scope=Scope.ANY_POD,
         help="write what is left as the `cidr`" if left else "remove the peer, or correct its exceptions",
     )

@@ -85,6 +85,7 @@ def _claim(case: Case, answer: HalfOpen) -> Claim:
             matched_by=opener,
         ),
         scope=case.scope,
+        every_pod=case.everywhere(answer) if answer.fully else None,
         notes=(Note(text=f"isolated by `{answer.blocker}`, and no rule allows it", span=answer.blocker.span),),
         help=f"allow the flow for {OTHER[direction]}, too, or remove the rule",
     )

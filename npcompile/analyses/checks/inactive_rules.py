@@ -31,7 +31,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from npcompile.analyses.claims import Case, Claim, Textual, Undecided
-from npcompile.diagnostics.model import Kind, RuleCode, Severity
+from npcompile.diagnostics.model import Kind, RuleCode, Scope, Severity
 
 RULE = RuleCode(code="NPC403", slug="inactive-rules", severity=Severity.WARNING, kind=Kind.PROVED)
 
@@ -47,6 +47,6 @@ def check(case: Case) -> Iterator[Claim | Undecided]:
                 span=first.span,
                 label="has no effect",
                 evidence=Textual(),
-                scope=case.scope,
+                scope=Scope.ANY_POD,
                 help=f"add `{first.direction.value.capitalize()}` to `policyTypes`, or remove the rules",
             )

@@ -58,7 +58,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from npcompile.analyses.claims import Case, Claim, Unchanged, Undecided, undecided
-from npcompile.diagnostics.model import Kind, Note, RuleCode, Scope, Severity
+from npcompile.diagnostics.model import Kind, Note, RuleCode, Severity
 from npcompile.questions import NotDecided, Redundant
 
 RULE = RuleCode(code="NPC102", slug="redundant-policy", severity=Severity.WARNING, kind=Kind.PROVED)
@@ -79,7 +79,8 @@ def _claim(case: Case, answer: Redundant) -> Claim:
     else:
         why = f"{cover} together isolate and allow the same without it"
     # A default-deny waits for pods that nobody has written a policy for yet.
-    waits = case.scope is Scope.INVENTORY and not answer.policy.rules
+    everywhere = case.everywhere(answer)
+    waits = everywhere is False and not answer.policy.rules
     return Claim(
         rule=RULE,
         severity=Severity.INFO if waits else Severity.WARNING,
@@ -88,6 +89,7 @@ def _claim(case: Case, answer: Redundant) -> Claim:
         label="no verdict changes without it",
         evidence=Unchanged(policy=answer.policy, examples=answer.examples),
         scope=case.scope,
+        every_pod=everywhere,
         notes=tuple(Note(text=f"does its work: `{policy}`", span=policy.span) for policy in answer.cover),
         help="keep it for the pods that may come"
         if waits

@@ -73,6 +73,7 @@ def _claim(case: Case, answer: ShadowedItem) -> Claim:
             even_without_item=item,
         ),
         scope=case.scope,
+        every_pod=case.everywhere(answer),
         notes=tuple(place(rule, f"covered by {named(rule)}") for rule in answer.cover if rule is not subject),
         help=f"remove the {kind}, or narrow what covers it if that was not meant",
     )

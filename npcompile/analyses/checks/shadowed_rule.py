@@ -65,6 +65,7 @@ def _claim(case: Case, answer: Shadowed) -> Claim:
             even_without=True,
         ),
         scope=case.scope,
+        every_pod=case.everywhere(answer),
         notes=tuple(place(rule, f"covered by {named(rule)}") for rule in answer.cover),
         help="remove the rule, or narrow what covers it if that was not meant",
     )

@@ -53,7 +53,7 @@ def check(case: Case) -> Iterator[Claim | Undecided]:
     impossible: set[tuple[Policy, Rule | None]] = set()
     if answers and case.scope is Scope.INVENTORY:
         # Nothing matches here; whether anything ever could is a question for z3, and only now worth its loading time.
-        for answer in case.any_pod().vacuous():
+        for answer in case.any_pod([answer.policy for answer in answers]).vacuous():
             if isinstance(answer, Vacuous):
                 impossible.add((answer.policy, answer.rule))
             else:

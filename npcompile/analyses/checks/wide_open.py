@@ -65,6 +65,8 @@ def _claim(case: Case, answers: Sequence[WideOpen]) -> Claim:
     verb = "opens its pods" if len(first.rules) == 1 else "together open pods"
     way = "from" if ingress else "to"
     amount = "every port" if first.every_port else "some ports"
+    known = [case.everywhere(answer) for answer in answers]
+    everywhere = None if None in known else all(known)
     return Claim(
         rule=RULE,
         severity=Severity.WARNING if first.every_port else Severity.INFO,
@@ -79,6 +81,7 @@ def _claim(case: Case, answers: Sequence[WideOpen]) -> Claim:
             matched_by=first.rules[0],
         ),
         scope=case.scope,
+        every_pod=everywhere,
         notes=tuple(place(rule, f"takes part: {named(rule)}") for rule in first.rules[1:]),
         help=f"name the peers in `{'from' if ingress else 'to'}`, unless everyone is meant",
     )

@@ -1,4 +1,7 @@
-"""One line a diagnostic: `file:line:column: severity[CODE] slug: message`."""
+"""One line a diagnostic: `file:line:column: severity[CODE] slug: message`.
+
+What a finding about the inventory says may hold for every pod that could exist, too: then ` (every pod)` follows.
+"""
 
 from __future__ import annotations
 
@@ -17,4 +20,4 @@ def headline(diagnostic: Diagnostic) -> str:
 
 def render_concise(diagnostics: Sequence[Diagnostic], summary: Mapping[str, object]) -> str:
     """All diagnostics, a line each."""
-    return "".join(f"{headline(one)}\n" for one in diagnostics)
+    return "".join(f"{headline(one)}{' (every pod)' if one.every_pod else ''}\n" for one in diagnostics)

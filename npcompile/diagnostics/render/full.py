@@ -13,8 +13,11 @@ _WIDEST = 200  # characters of a line that are shown: minified JSON is one line
 _BEFORE = 40  # and those of them before the first mark, where the line is longer
 _SCOPES = {
     Scope.INVENTORY: "for the pods in this inventory",
-    Scope.ANY_POD: "for every pod that could exist, in the namespaces of the input as they are, and in any others",
+    Scope.ANY_POD: "for every pod that could exist",
 }
+_ASSUMED = (
+    "the namespaces of the input are as they are, others have any labels; pods have any labels, ports and addresses"
+)
 
 
 def render_full(diagnostics: Sequence[Diagnostic], summary: Mapping[str, object]) -> str:
@@ -34,7 +37,10 @@ def _block(diagnostic: Diagnostic) -> Iterator[str]:
     if diagnostic.witness is not None:
         yield f"   = witness: {diagnostic.witness}  [proved]"
     if diagnostic.scope is not None:
-        yield f"   = scope: {_SCOPES[diagnostic.scope]}"
+        too = f", and {_SCOPES[Scope.ANY_POD]}" if diagnostic.every_pod else ""
+        yield f"   = scope: {_SCOPES[diagnostic.scope]}{too}"
+    if diagnostic.assumptions:
+        yield f"   = assumed: {_ASSUMED}"
     if diagnostic.help:
         yield f"   = help: {diagnostic.help}"
 

@@ -37,6 +37,8 @@ def as_dict(diagnostic: Diagnostic) -> dict[str, object]:
         "message": diagnostic.message,
         **_place(diagnostic.span),
         "scope": str(diagnostic.scope) if diagnostic.scope else None,
+        "every_pod": diagnostic.every_pod,
+        "assumptions": list(diagnostic.assumptions),
         "witness": dict(diagnostic.witness.details) if diagnostic.witness else None,
         "notes": [_note(note) for note in diagnostic.notes],
         "help": diagnostic.help or None,

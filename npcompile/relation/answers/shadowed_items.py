@@ -68,6 +68,15 @@ def _in_group(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Part:
+    """What is left of a rule, and its flows."""
+
+    of: RuleOf
+    left: Match
+    boxes: Sequence[Box]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Judge:
     """A rule, and what is left of the others that have subjects in common with it."""
 
@@ -102,17 +111,23 @@ class _Judge:
         possible = self._matching(own).possible
         if not possible:
             return None
-        parts = [(self.rule.of, self._matching(rest).boxes), *((one.of, one.boxes) for one in self.others)]
-        meeting = [part for part in parts if any(box.meets(theirs) for box in possible for theirs in part[1])]
+        parts = [_Part(of=self.rule.of, left=rest, boxes=self._matching(rest).boxes)]
+        parts += [_Part(of=one.of, left=one.of.rule.match, boxes=one.boxes) for one in self.others]
+        meeting = [part for part in parts if any(box.meets(theirs) for box in possible for theirs in part.boxes)]
         cover = irredundant(meeting, lambda some: self._cover(possible, some))
         if cover is None:
             return None
         return ShadowedItem(
-            subject=self.rule.of, item=item, cover=tuple(of for of, _ in cover), example=self._example(possible)
+            subject=self.rule.of,
+            item=item,
+            own=own,
+            cover=tuple(part.of for part in cover),
+            left=tuple(part.left for part in cover),
+            example=self._example(possible),
         )
 
-    def _cover(self, possible: Sequence[Box], parts: Sequence[tuple[RuleOf, Sequence[Box]]]) -> bool:
-        return not subtract(possible, (box for _, boxes in parts for box in boxes), self.effort)
+    def _cover(self, possible: Sequence[Box], parts: Sequence[_Part]) -> bool:
+        return not subtract(possible, (box for part in parts for box in part.boxes), self.effort)
 
     def _example(self, possible: Sequence[Box]) -> Example:
         direction = self.rule.direction

@@ -37,6 +37,19 @@ PODS = "---\n".join(
     for app, address in (("api", "10.0.0.1"), ("web", "10.0.0.2"))
 )
 SHADOWED = "---\n".join((CLEAN + POLICY.replace("NAME", "a"), POLICY.replace("NAME", "b"), PODS))
+BY_TWO = "---\n".join(
+    POLICY.replace("NAME", name).replace("port: 80", f"port: {first}, endPort: {last}")
+    for name, first, last in (("a", 80, 90), ("b", 91, 99), ("c", 85, 95))
+)
+SPLIT = """\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: split, namespace: web}
+spec:
+  podSelector: {}
+  ingress:
+  - from: [{namespaceSelector: {matchLabels: {team: web}}}, {podSelector: {matchLabels: {app: web}}}]
+"""
 BAD = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: x}\nspec: {podselector: {}}\n"
 
 
@@ -117,11 +130,70 @@ def test_a_policy_without_pods_is_judged_for_every_pod(tmp_path: Path) -> None:
     assert finding["witness"]["verdict"] == "ALLOW"
 
 
-def test_too_little_effort_is_undecided_and_never_success(tmp_path: Path) -> None:
-    (tmp_path / "p.yaml").write_text(POLICY.replace("NAME", "a") + "---\n" + POLICY.replace("NAME", "b"), "utf-8")
+@pytest.mark.parametrize("pods", ["", "---\n" + PODS], ids=["any-pod", "inventory"])
+def test_too_little_effort_is_undecided_and_never_success(tmp_path: Path, pods: str) -> None:
+    (tmp_path / "p.yaml").write_text(BY_TWO + pods, "utf-8")
     result = npcompile("check", tmp_path, "--effort", "1", "--output-format", "json", "--select", "NPC101")
     assert result.code == 3
     assert set(codes(result)) == {"NPC901"}
+    (one, *_) = result.json["diagnostics"]
+    assert one["message"].startswith("undecided (NPC101): whether other rules cover `web/")
+    assert one["help"] == "try again with a larger `--effort`"
+    assert one["line"]
+
+
+def test_a_finding_goes_before_undecided(tmp_path: Path) -> None:
+    never = SPLIT.replace("spec:", "spec:\n  policyTypes: [Egress]")  # a rule that is not in force
+    (tmp_path / "p.yaml").write_text(BY_TWO + "---\n" + never, "utf-8")
+    result = npcompile("check", tmp_path, "--effort", "1", "--output-format", "json")
+    assert {"NPC403", "NPC901"} <= set(codes(result))
+    assert result.code == 1
+    assert npcompile("check", tmp_path, "--effort", "1", "--fail-on", "error").code == 3
+
+
+def test_a_finding_for_every_pod_says_so(shadowed: Path) -> None:
+    result = npcompile("check", shadowed, "--output-format", "json", "--select", "NPC1,NPC3")
+    said = {one["code"]: (one["every_pod"], len(one["assumptions"])) for one in result.json["diagnostics"]}
+    assert said == {"NPC101": (True, 4), "NPC102": (True, 4), "NPC301": (None, 0), "NPC302": (None, 0)}
+    full = npcompile("check", shadowed, "--select", "NPC101").out
+    assert "= scope: for the pods in this inventory, and for every pod that could exist\n   = assumed: " in full
+    concise = npcompile("check", shadowed, "--select", "NPC101,NPC302", "--output-format", "concise").out.splitlines()
+    assert [line.endswith(" (every pod)") for line in concise] == [False, True]
+
+
+def test_a_finding_for_these_pods_claims_no_more(tmp_path: Path) -> None:
+    by_name = POLICY.replace("NAME", "b").replace("port: 80", "port: http")
+    named = PODS.replace("image: x", "image: x, ports: [{name: http, containerPort: 80}]")
+    (tmp_path / "p.yaml").write_text("---\n".join((POLICY.replace("NAME", "a"), by_name, named)), "utf-8")
+    result = npcompile("check", tmp_path, "--output-format", "json", "--select", "NPC101")
+    (finding,) = result.json["diagnostics"]
+    assert (finding["every_pod"], finding["assumptions"]) == (False, [])
+    assert "could exist" not in npcompile("check", tmp_path, "--select", "NPC101").out
+
+
+def test_what_is_not_confirmed_stands_and_is_not_undecided(shadowed: Path) -> None:
+    enough = npcompile("check", shadowed, "--output-format", "json", "--select", "NPC101", "--effort", "20000")
+    (finding,) = enough.json["diagnostics"]
+    assert finding["every_pod"] is False, "a twentieth of the effort is for this"
+    assert enough.code == 1
+
+
+def test_findings_for_any_pod_say_what_is_assumed(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(POLICY.replace("NAME", "a") + "---\n" + POLICY.replace("NAME", "b"), "utf-8")
+    found = npcompile("check", tmp_path, "--output-format", "json").json["diagnostics"]
+    assert found
+    for one in found:
+        assert one["every_pod"] is None
+        assert any("exactly the labels" in sentence for sentence in one["assumptions"])
+    assert npcompile("check", tmp_path).out.count("= assumed: ") == len(found)
+
+
+def test_the_text_alone_rests_on_nothing() -> None:
+    text = POLICY.replace("NAME", "a").replace("spec:", "spec:\n  policyTypes: [Egress]")
+    (one,) = npcompile("check", "-", "--select", "NPC403", "--output-format", "json", stdin=text.encode()).json[
+        "diagnostics"
+    ]
+    assert (one["scope"], one["assumptions"]) == ("any-pod", [])
 
 
 def test_several_paths_and_stdin() -> None:

@@ -7,11 +7,14 @@ from ipaddress import ip_address
 import pytest
 import z3
 
+from npcompile.analyses.claims import undecided
+from npcompile.diagnostics.model import RuleCode, Severity
 from npcompile.ir.cluster import Node
 from npcompile.ir.labels import Operator, Requirement, Selector
-from npcompile.ir.policy import Direction
+from npcompile.ir.policy import Direction, NamedPort
 from npcompile.ir.program import Program
-from npcompile.questions import Example, NotDecided, Shadowed, SplitPeer
+from npcompile.netset.ports import Protocol
+from npcompile.questions import DnsBlocked, Engine, Example, NotDecided, Shadowed, SplitPeer
 from npcompile.symbolic import solve
 from npcompile.symbolic.engine import SymbolicEngine
 from tests.unit.symbolic.build import block, listed, named, pod, pods, policy, port, program, rule, select, tcp, udp
@@ -22,6 +25,10 @@ EVERY_NAMESPACE = Selector()
 
 def not_in(key: str, *values: str) -> Requirement:
     return Requirement(key=key, operator=Operator.NOT_IN, values=tuple(sorted(values)))
+
+
+def dns() -> NamedPort:
+    return NamedPort(protocol=Protocol.UDP, name="dns")
 
 
 def show(example: Example) -> str:
@@ -293,11 +300,30 @@ def test_answers_of_a_mixed_program_replay() -> None:
 
 
 def test_too_little_effort_is_not_decided() -> None:
-    for question in ("shadowed", "vacuous", "half_open", "uncovered", "ways_in", "dns_blocked", "split_peers"):
-        found = list(getattr(SymbolicEngine(MIXED, effort=1), question)())
-        assert any(isinstance(answer, NotDecided) for answer in found), question
+    rule_code = RuleCode(code="NPC199", slug="any", severity=Severity.INFO)
+    shadowing = policy("g", select(app="g"), ingress=[rule(), rule(pods(), pods(app="b"))])
+    given = program(*MIXED.policies, shadowing, policy("h", select(app="g"), ingress=[]), listed("web", team="x"))
+    questions = [name for name in vars(Engine) if not name.startswith("_")]
+    assert len(questions) == 12
+    for question in questions:
+        found = list(getattr(SymbolicEngine(given, effort=1), question)())
+        left_open = [answer for answer in found if isinstance(answer, NotDecided)]
+        assert left_open, question
+        for answer in left_open:
+            assert undecided(rule_code, answer).question.startswith("whether ")
         for answer in found:
-            check(MIXED, answer)
+            check(given, answer)
+
+
+def test_no_answer_depends_on_what_was_asked_before() -> None:
+    numbers_and_names = policy("f", select(app="f"), egress=[rule(pods(EVERY_NAMESPACE), tcp(80), dns(), port("dns"))])
+    given = program(*MIXED.policies, numbers_and_names, *MIXED.cluster.pods)
+    asked_first = list(answers(SymbolicEngine(given)))
+    engine = SymbolicEngine(given)
+    for question in ("wide_open", "split_peers", "dns_blocked", "ways_in", "half_open", "redundant", "shadowed_items"):
+        list(getattr(engine, question)())
+    assert list(answers(engine)) == asked_first
+    assert not any(isinstance(one, DnsBlocked) and one.policy.name == "f" for one in asked_first)
 
 
 @pytest.mark.parametrize("kind", ["random phase", "other phase", "another solver"])
