@@ -1,0 +1,200 @@
+/* Two programs for the host's side of a pod's interface: `np_from_pod` at tc ingress, which is the pod's egress, and
+ * `np_to_pod` at tc egress, which is its ingress.
+ *
+ * What is allowed goes on to whatever else is attached; everything else is dropped.  A packet sees one generation of the maps:
+ * the word is read once.
+ */
+#include "conntrack.h"
+#include "events.h"
+#include "policy.h"
+
+#if NP_IPV6
+static __always_inline bool link_local(const __be32 *address)
+{
+	return (address[0] & bpf_htonl(0xFFC00000)) == bpf_htonl(0xFE800000);
+}
+
+/* What IPv6 needs to work at all.  0: it is none of that, and is judged as any other packet. */
+static __always_inline int link_message(const struct packet *p, const struct endpoint_slot *own, enum direction direction)
+{
+	bool unproven = link_local(p->source) || unspecified(p->source);
+
+	if (p->own_protocol != ICMP6 || p->offset + 8 > p->end)
+		return 0;
+	if (direction == EGRESS && !unproven && !same6(p->source, own->address6))
+		return SPOOFED_SOURCE;
+	switch (p->transport.icmp.type) {
+	case 130: /* RFC 2710, RFC 3810: from a link-local address, or none yet, over one hop */
+	case 131:
+	case 132:
+	case 143:
+		return p->hop_limit == 1 && unproven ? MULTICAST_LISTENER : 0;
+	case 134: /* a pod is no router (CVE-2020-10749) */
+		if (direction == EGRESS)
+			return FORGED_NEIGHBOUR;
+	case 133:
+	case 135:
+	case 136: /* RFC 4861, 6.1 and 7.1: none that a router has forwarded */
+		return p->hop_limit == 255 && !p->transport.icmp.code ? NEIGHBOUR_DISCOVERY : FORGED_NEIGHBOUR;
+	case 137: /* a redirect tells others where to send what they have for a third */
+		return FORGED_NEIGHBOUR;
+	default:
+		return 0;
+	}
+}
+#endif
+
+static __always_inline bool is_own(const struct packet *p, const __be32 *address, const struct endpoint_slot *own)
+{
+	if (p->family == 6)
+		return same6(address, own->address6) && !unspecified(address);
+	return address[0] == own->address4 && address[0];
+}
+
+/* By policy: of a flow that was opened in `direction`, which may not be the packet's. */
+static __always_inline int judge(struct context *c, enum direction direction, bool own_node)
+{
+	const struct packet *p = &c->packet;
+	__u32 ruleset = c->own->ruleset[direction];
+
+	if (direction == INGRESS && own_node)
+		return FROM_OWN_NODE;
+	c->peer_identity = identity_of(p, c->slot);
+	if (direction == INGRESS && c->peer_identity & OWN_NODE)
+		return FROM_OWN_NODE;
+	if (!ruleset)
+		return NOT_ISOLATED;
+	c->rule = deciding_rule(ruleset, c->peer_identity & ~OWN_NODE, p->protocol,
+				direction == EGRESS ? p->peer_port : p->pod_port, c->own->flags & (1 << direction), c->slot);
+	if (c->rule == MIXED) {
+		c->rule = 0;
+		return SERVICE_MIXED;
+	}
+	return c->rule ? ALLOWED_BY_RULE : NO_RULE;
+}
+
+static __always_inline int find_endpoint(struct __sk_buff *skb, struct context *c)
+{
+	__u32 ifindex = skb->ifindex, zero = 0;
+	struct endpoint *endpoint = bpf_map_lookup_elem(&np_endpoints, &ifindex);
+	__u64 *generation = bpf_map_lookup_elem(&np_generation, &zero);
+
+	if (!endpoint || !generation)
+		return NO_ENDPOINT;
+	c->generation = *(volatile __u64 *)generation;
+	c->slot = c->generation & 1;
+	c->own = c->slot ? &endpoint->slot[1] : &endpoint->slot[0];
+	return c->own->id ? 0 : NO_ENDPOINT;
+}
+
+/* Whether a flow that was allowed answers for the packet.  What opens a flow is no reply to another, and a flow that has
+ * ended may be opened again.
+ */
+static __always_inline bool answers(const struct packet *p, const struct flow *flow, bool reply, __u64 now)
+{
+	return flow->expires > now && !(p->opens && (reply || has_ports(p->protocol)));
+}
+
+/* What is neither from nor to the pod's own address, and what needs no policy; 0: it is to be judged. */
+static __always_inline int check_addresses(const struct context *c, enum direction direction)
+{
+	const struct packet *p = &c->packet;
+
+#if NP_IPV6
+	if (p->family == 6) {
+		int reason = link_message(p, c->own, direction);
+
+		if (reason)
+			return reason;
+	}
+#endif
+	if (direction == EGRESS && !is_own(p, p->source, c->own))
+		return SPOOFED_SOURCE;
+	if (direction == INGRESS && !is_own(p, p->destination, c->own))
+		return FOREIGN_DESTINATION;
+	return is_own(p, direction == EGRESS ? p->destination : p->source, c->own) ? SAME_POD : 0;
+}
+
+static __always_inline int inspect(struct __sk_buff *skb, struct context *c, enum direction direction)
+{
+	struct packet *p = &c->packet;
+	bool own_node = direction == INGRESS && !skb->ingress_ifindex;
+	__u64 now = bpf_ktime_get_coarse_ns();
+	struct flow *flow;
+	int unread, reason;
+
+	reason = read_frame(skb, p);
+	if (reason)
+		return reason;
+	__builtin_memcpy(p->pod, direction == EGRESS ? p->source : p->destination, sizeof(p->pod));
+	__builtin_memcpy(p->peer, direction == EGRESS ? p->destination : p->source, sizeof(p->peer));
+	unread = read_transport(skb, p, direction);
+
+	/* A flow is the interface's, so that its packets need no further proof of where they are from. */
+	flow = !unread && p->tracked ? find_flow(skb, p) : NULL;
+	if (flow) {
+		bool reply = (flow->direction & 1) != direction;
+
+		if (answers(p, flow, reply, now)) {
+#if NP_RECHECK
+			reason = find_endpoint(skb, c);
+			if (!reason && flow->generation != c->generation)
+				reason = judge(c, flow->direction & 1, flow->own_node);
+			if (reason >= FIRST_DROP)
+				return reason;
+			flow->generation = c->generation;
+#endif
+			if (p->error)
+				return RELATED;
+			refresh(p, flow, reply, now);
+			return reply ? REPLY : ESTABLISHED;
+		}
+	}
+
+	reason = find_endpoint(skb, c);
+	if (!reason)
+		reason = check_addresses(c, direction);
+	if (reason)
+		return reason;
+	if (unread)
+		return unread;
+	if (p->error)
+		return ICMP_ERROR;
+	reason = judge(c, direction, own_node);
+	if (reason < FIRST_DROP && p->tracked) {
+		struct flow fresh = {
+			.expires = now + lifetime(p->protocol, 0),
+			.generation = c->generation,
+			.rule = c->rule,
+			.direction = direction,
+			.own_node = reason == FROM_OWN_NODE,
+		};
+
+		add_flow(skb, p, &fresh);
+	}
+	return reason;
+}
+
+static __always_inline int decide(struct __sk_buff *skb, enum direction direction)
+{
+	struct context c = {};
+	int reason = inspect(skb, &c, direction);
+
+	if (reason != ESTABLISHED && reason != REPLY)
+		tell(skb, &c, direction, reason);
+	return reason < FIRST_DROP ? TC_ACT_UNSPEC : TC_ACT_SHOT;
+}
+
+SEC("tc")
+int np_from_pod(struct __sk_buff *skb)
+{
+	return decide(skb, EGRESS);
+}
+
+SEC("tc")
+int np_to_pod(struct __sk_buff *skb)
+{
+	return decide(skb, INGRESS);
+}
+
+char _license[] SEC("license") = "GPL";

@@ -1,0 +1,1 @@
+"""The BPF datapath in the kernel: compiled, loaded, attached, changed and watched."""

@@ -1,0 +1,76 @@
+"""The programs at the interfaces: filters of the qdisc clsact, at both hooks of the host's end of a pod's pair.
+
+clsact rather than a tcx link: it is there in every kernel that has the maps and helpers which the programs need, while
+tcx begins with Linux 6.6; a filter, too, is replaced in one step and lives as long as its interface.  What others have
+attached stays.  Ours come first: a program that says "pass" ends the asking, ours say "go on".
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Mapping
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from npcompile.ir.policy import Direction
+from npcompile.runtime.bpf.libbpf import Program
+
+PROGRAMS = {Direction.EGRESS: "np_from_pod", Direction.INGRESS: "np_to_pod"}
+_PRIORITY = 1
+_HANDLE = 0x4E504331  # "NPC1": what we recognise ours by
+_HANDLES = {Direction.EGRESS: 0xFFFFFFF2, Direction.INGRESS: 0xFFFFFFF3}  # TC_H_MIN_INGRESS, TC_H_MIN_EGRESS
+_DIRECT_ACTION = 1
+
+
+def interfaces() -> Mapping[str, int]:
+    """The indices of this network namespace's interfaces, by name."""
+    return {name: index for index, name in socket.if_nameindex()}
+
+
+def attach(ifindex: int, programs: Mapping[Direction, Program]) -> None:
+    """Put the programs at an interface, each in the place of an earlier one of ours, if there is one."""
+    with IPRoute() as route:
+        try:
+            route.tc("add", "clsact", index=ifindex)
+        except NetlinkError as error:
+            if error.code != errno.EEXIST:
+                raise
+        for direction, program in programs.items():
+            route.tc("replace-filter", "bpf", ifindex, _HANDLE, **_filter(direction), fd=program.fd,
+                     name=PROGRAMS[direction], flags=_DIRECT_ACTION)  # fmt: skip
+
+
+def _filter(direction: Direction) -> dict[str, int]:
+    return {"parent": _HANDLES[direction], "prio": _PRIORITY, "protocol": 0x0003}  # ETH_P_ALL
+
+
+def attached() -> Mapping[int, frozenset[Direction]]:
+    """By interface, the hooks at which a program of ours is."""
+    found: dict[int, set[Direction]] = {}
+    with IPRoute() as route:
+        for index in interfaces().values():
+            for direction in Direction:
+                if (_PRIORITY, _HANDLE) in _filters(route, index, direction):
+                    found.setdefault(index, set()).add(direction)
+    return {index: frozenset(hooks) for index, hooks in found.items()}
+
+
+def _filters(route: IPRoute, index: int, direction: Direction) -> frozenset[tuple[int, int]]:
+    """Priority and handle of everybody's filters; handle 0 stands for all of a priority."""
+    return frozenset((one["info"] >> 16, one["handle"]) for one in route.get_filters(index, parent=_HANDLES[direction]))
+
+
+def detach(ifindex: int) -> None:
+    """Remove the programs of ours from an interface, and the qdisc if nothing else is attached to it."""
+    with IPRoute() as route:
+        for direction in Direction:
+            if (_PRIORITY, _HANDLE) in _filters(route, ifindex, direction):
+                route.tc("del-filter", "bpf", ifindex, _HANDLE, **_filter(direction))
+        if not any(_filters(route, ifindex, direction) for direction in Direction):
+            try:
+                route.tc("del", "clsact", index=ifindex)
+            except NetlinkError as error:
+                if error.code not in (errno.EINVAL, errno.ENOENT):
+                    raise

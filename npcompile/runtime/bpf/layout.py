@@ -1,0 +1,155 @@
+"""The bytes of map entries, as `bpf_templates/layout.h` declares them; a test compares both through the object's BTF.
+
+Numbers are in the machine's byte order, addresses and ports in the network's.  What a generation means is an *image*:
+by map, the keys with their slots' bytes.  A value in the kernel holds two slots, of which the low bit of the generation
+chooses.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import assert_never
+
+from npcompile.netset.cidrs import Address, Family, family_of
+from npcompile.netset.ports import Protocol
+from npcompile.readers.bpf_lookup import identity_of
+from npcompile.readers.bpf_maps import Endpoint, Entry, Maps, Special
+
+OWN_NODE = 0x8000_0000
+MIXED = 0xFFFF_FFFF
+_NUMBERS = {None: 0, Protocol.TCP: 6, Protocol.UDP: 17, Protocol.SCTP: 132}
+_PORTS = 1 << 16
+_EVERY_PORT = 0  # in a key of `np_policy`
+_RANGE_KEY = struct.Struct("=IIH")  # and the port
+_PORT_BITS = 16
+
+Slots = Mapping[bytes, bytes]
+Image = Mapping[str, Slots]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A map with two slots a value: of `slot` bytes each, behind the kernel's lock (of 4 bytes) if `locked`.
+
+    `prefix` is how many bytes of its keys a prefix length counts from the start of; None: keys are exact.
+    """
+
+    name: str
+    slot: int
+    prefix: bool = False
+
+    @property
+    def locked(self) -> bool:
+        """Whether a value is written in place, under a lock: a trie's is not, and is replaced whole."""
+        return not self.prefix
+
+    def value(self, slots: tuple[bytes, bytes]) -> bytes:
+        """The bytes of a value."""
+        return (bytes(4) if self.locked else b"") + b"".join(slots)
+
+    def split(self, value: bytes) -> tuple[bytes, bytes]:
+        """The inverse."""
+        start = len(value) - 2 * self.slot
+        return value[start : start + self.slot], value[start + self.slot :]
+
+
+_ENDPOINT = struct.Struct("=IIIIII4s16s")
+
+ENDPOINTS = Table(name="np_endpoints", slot=_ENDPOINT.size)
+CLASSES = Table(name="np_classes", slot=4)
+POLICY = Table(name="np_policy", slot=4)
+RANGES = Table(name="np_ranges", slot=4, prefix=True)
+ADDRESSES = {
+    Family.V4: Table(name="np_addresses4", slot=4),
+    Family.V6: Table(name="np_addresses6", slot=4),
+}
+NETWORKS = {
+    Family.V4: Table(name="np_networks4", slot=4, prefix=True),
+    Family.V6: Table(name="np_networks6", slot=4, prefix=True),
+}
+TABLES = (ENDPOINTS, *ADDRESSES.values(), *NETWORKS.values(), CLASSES, POLICY, RANGES)
+
+
+def word(number: int) -> bytes:
+    """A 32-bit number in the machine's byte order."""
+    return struct.pack("=I", number)
+
+
+def pack(maps: Maps, interfaces: Mapping[str, int], node_addresses: frozenset[Address] = frozenset()) -> Image:
+    """The image of an artifact: `interfaces` are those of bound pods; the node has `node_addresses`, too."""
+    image: dict[str, dict[bytes, bytes]] = {table.name: {} for table in TABLES}
+    ranged = {ruleset for (ruleset, _), entries in maps.policy.items() if any(_is_range(one) for one in entries)}
+    for one in maps.endpoints.values():
+        if one.pod in interfaces:
+            image[ENDPOINTS.name][word(interfaces[one.pod])] = _endpoint(one, maps, ranged)
+    own = node_addresses | set(maps.node_addresses)
+    for address in {*maps.addresses, *own}:
+        number = identity_of(maps, address) | (OWN_NODE if address in own else 0)
+        image[ADDRESSES[family_of(address)].name][address.packed] = word(number)
+    for network, identity in maps.networks.items():
+        key = word(network.prefixlen) + network.network_address.packed
+        image[NETWORKS[family_of(network)].name][key] = word(identity)
+    for (ruleset, identity), peer_class in maps.classes.items():
+        image[CLASSES.name][struct.pack("=II", ruleset, identity)] = word(peer_class)
+    for (ruleset, peer_class), entries in maps.policy.items():
+        for entry in entries:
+            table, key = _entry_key(ruleset, peer_class, entry)
+            image[table.name][key] = _rule(entry)
+    return image
+
+
+def _endpoint(one: Endpoint, maps: Maps, ranged: set[int]) -> bytes:
+    at = {family_of(address): address for address in one.addresses}
+    return _ENDPOINT.pack(
+        one.id,
+        (one.egress in ranged) | (one.ingress in ranged) << 1,
+        one.egress,
+        one.ingress,
+        *(maps.addresses[at[family]] if family in at else 0 for family in Family),
+        *(at[family].packed if family in at else b"" for family in Family),
+    )
+
+
+def _is_range(entry: Entry) -> bool:
+    return 1 < entry.last - entry.first + 1 < _PORTS
+
+
+def _entry_key(ruleset: int, peer_class: int, entry: Entry) -> tuple[Table, bytes]:
+    """Where an entry is: blocks of ports are in a trie, and single ports and all of them in a hash."""
+    protocol = _NUMBERS[entry.protocol]
+    if _is_range(entry):
+        bits = _PORT_BITS - (entry.last - entry.first).bit_length()
+        length = word(8 * _RANGE_KEY.size + bits)
+        return RANGES, length + _RANGE_KEY.pack(ruleset, peer_class, protocol) + struct.pack("!H", entry.first)
+    port = entry.first if entry.first == entry.last else _EVERY_PORT
+    return POLICY, struct.pack("=II", ruleset, peer_class) + struct.pack("!HBx", port, protocol)
+
+
+def _rule(entry: Entry) -> bytes:
+    match entry.rule:
+        case Special.SERVICE_MIXED:
+            return word(MIXED)
+        case int():
+            return word(entry.rule)
+        case _:
+            assert_never(entry.rule)
+
+
+def seen(table: Table, image: Slots, key: bytes) -> bytes:
+    """What a slot must say at a key for the map to mean the image: zeros where nothing does.
+
+    An entry of a trie hides those with shorter prefixes from the slot in which it does not exist.  So there it repeats
+    what they say.
+    """
+    nothing = bytes(table.slot)
+    if not table.prefix or key in image:
+        return image.get(key, nothing)
+    length, data = struct.unpack("=I", key[:4])[0], int.from_bytes(key[4:])
+    bits = 8 * (len(key) - 4)
+    for shorter in range(length - 1, -1, -1):
+        masked = data >> (bits - shorter) << (bits - shorter)
+        if found := image.get(word(shorter) + masked.to_bytes(bits // 8)):
+            return found
+    return nothing
