@@ -229,6 +229,25 @@ of some kind have in common.  Of half-open rules that is so of `fully` dead ones
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Passing:
+    """Why flows pass: every rule that decides some of them, in the order of answers, the directions in which some need
+    no rule because no policy isolates their pod, and whether some come from their destination's own node.
+    """
+
+    rules: tuple[RuleOf, ...]
+    not_isolated: tuple[Direction, ...]
+    own_node: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocker:
+    """The least policy that isolates some ends that deny flows in a direction."""
+
+    direction: Direction
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NotDecided:
     """A question about `policy` (and `rule`) that ran out of effort."""
 

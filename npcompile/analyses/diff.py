@@ -7,32 +7,18 @@ said of the flows of a pod that only one version has.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 
 from npcompile.analyses.diff_boxes import PIECES, differences, partition
-from npcompile.analyses.diff_causes import Blocker, Causes, Passing, Surprise
-from npcompile.analyses.diff_ends import Both, Ends, OneSided, Version, common_ends
+from npcompile.analyses.diff_causes import Causes, Surprise
+from npcompile.analyses.diff_ends import Ends, OneSided, common_ends
 from npcompile.analyses.diff_parties import Namer, Party
 from npcompile.ir.flow import Flow
 from npcompile.ir.program import Program
+from npcompile.ir.versions import Both, Change
 from npcompile.netset.intervals import IntervalSet
+from npcompile.questions import Blocker, Passing
 from npcompile.relation.bits import lowest
 from npcompile.relation.boxes import Box
-
-
-class Change(Enum):
-    """What became of a flow."""
-
-    OPENED = "opened"  # only the new version allows it
-    CLOSED = "closed"  # only the old version allows it
-
-    @property
-    def passing(self) -> Version:
-        """The version that allows it."""
-        return Version.NEW if self is Change.OPENED else Version.OLD
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

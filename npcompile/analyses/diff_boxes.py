@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from npcompile.analyses.diff_ends import Both, Ends, Version
+from npcompile.analyses.diff_ends import Ends
 from npcompile.ir.policy import Direction
+from npcompile.ir.versions import Both, Version
 from npcompile.relation.bits import members
 from npcompile.relation.boxes import Box, Effort, OutOfEffortError
 from npcompile.relation.sides import Profile

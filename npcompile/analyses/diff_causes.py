@@ -10,33 +10,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from npcompile.analyses.deciders import Deciders, Flows
-from npcompile.analyses.diff_ends import Both, Ends, Version, rank
+from npcompile.analyses.diff_ends import Ends, rank
 from npcompile.diagnostics.errors import InternalError
 from npcompile.ir.flow import Endpoint, Flow
 from npcompile.ir.policy import Direction, Policy
-from npcompile.questions import RuleOf
+from npcompile.ir.versions import Both, Version
+from npcompile.questions import Blocker, Passing
 from npcompile.relation.bits import members, set_of
 from npcompile.relation.boxes import Box
 from npcompile.relation.sides import Profile
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Passing:
-    """Why flows pass: every rule that decides some of them, in the order of answers, the directions in which some need
-    no rule because no policy isolates their pod, and whether some come from their destination's own node.
-    """
-
-    rules: tuple[RuleOf, ...]
-    not_isolated: tuple[Direction, ...]
-    own_node: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blocker:
-    """The least policy that isolates some ends that deny flows in a direction."""
-
-    direction: Direction
-    policy: Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,13 +14,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from ipaddress import IPv6Address
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from npcompile.diagnostics.errors import InternalError
 from npcompile.ir.cluster import Pod
 from npcompile.ir.flow import Endpoint
 from npcompile.ir.policy import NamedPort
 from npcompile.ir.program import Program
+from npcompile.ir.versions import Both, Version
 from npcompile.netset import cidrs
 from npcompile.netset.cidrs import Address, Family, family_of
 from npcompile.netset.intervals import IntervalSet
@@ -28,30 +29,6 @@ from npcompile.netset.ports import point
 from npcompile.passes.assign_identities import Atom, OutsideIdentity
 from npcompile.relation.bits import members, set_of
 from npcompile.relation.relation import Relation, relate
-
-T = TypeVar("T")
-
-
-class Version(IntEnum):
-    """The two sides of a comparison, as places in a `Both`."""
-
-    OLD = 0
-    NEW = 1
-
-    @property
-    def other(self) -> Version:
-        """The side that this one is compared with."""
-        return Version.OLD if self is Version.NEW else Version.NEW
-
-    def __str__(self) -> str:
-        return self.name
-
-
-class Both(NamedTuple, Generic[T]):
-    """Something of each version."""
-
-    old: T
-    new: T
 
 
 class Kind(IntEnum):

@@ -6,13 +6,13 @@ import sys
 
 import click
 
-from npcompile.analyses.diff import Change
 from npcompile.cli.output import show
 from npcompile.diagnostics.model import diagnose
 from npcompile.driver.check import UNDECIDED
 from npcompile.driver.diff import DiffOptions, DiffReport, FailOn, run_diff
 from npcompile.driver.diff_formats import FORMATS
 from npcompile.driver.inputs import STDIN
+from npcompile.ir.versions import Change
 
 _FAIL_ON = {one.value: one for one in FailOn}
 

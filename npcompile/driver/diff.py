@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from npcompile import semantics
-from npcompile.analyses.diff import Change, Changed, Comparison, compare
-from npcompile.analyses.diff_ends import Both, Version
+from npcompile.analyses.diff import Changed, Comparison, compare
 from npcompile.diagnostics.errors import InputError, InternalError
 from npcompile.diagnostics.model import Diagnostic
 from npcompile.driver.exit_codes import Exit
@@ -24,6 +23,7 @@ from npcompile.frontend import Loaded, load
 from npcompile.ir.flow import Flow, Verdict
 from npcompile.ir.policy import Direction, Policy, Rule
 from npcompile.ir.program import PolicyIndex, Program
+from npcompile.ir.versions import Both, Change, Version
 from npcompile.questions import RuleOf
 from npcompile.semantics import Decision, Reason, Side
 from npcompile.source import SourceFile

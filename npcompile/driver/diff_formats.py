@@ -9,13 +9,13 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from npcompile.analyses.diff import Change
 from npcompile.analyses.diff_ends import OneSided
 from npcompile.analyses.diff_parties import Party
 from npcompile.driver.diff import Confirmed, ConfirmedSurprise, DiffReport
 from npcompile.ir.flow import Flow
 from npcompile.ir.policy import Policy, Rule
 from npcompile.ir.printer import endpoint_text, rule_text
+from npcompile.ir.versions import Change
 from npcompile.netset.intervals import IntervalSet
 from npcompile.netset.ports import describe
 from npcompile.source import Span

@@ -13,12 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from npcompile import semantics
-from npcompile.analyses.diff import Change, Changed, Comparison, compare
+from npcompile.analyses.diff import Changed, Comparison, compare
 from npcompile.analyses.diff_parties import Party, PartyKind
 from npcompile.ir.cluster import Pod, Workload
 from npcompile.ir.flow import Endpoint, Flow, Verdict
 from npcompile.ir.policy import Direction
 from npcompile.ir.program import Program
+from npcompile.ir.versions import Change
 from npcompile.netset import ports
 from npcompile.netset.cidrs import Address, family_of
 from npcompile.netset.ports import Protocol

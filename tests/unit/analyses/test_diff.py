@@ -7,10 +7,11 @@ from ipaddress import ip_address
 
 import pytest
 
-from npcompile.analyses.diff import Change, Changed, Comparison, compare
+from npcompile.analyses.diff import Changed, Comparison, compare
 from npcompile.ir.cluster import Node, Pod, Workload
 from npcompile.ir.policy import Policy
 from npcompile.ir.program import Program
+from npcompile.ir.versions import Change
 from npcompile.netset.ports import describe
 from tests.unit.relation.building import ANY_POD, block, named, near, pod, policy, program, rule, select, tcp
 

@@ -14,6 +14,7 @@ import pytest
 from npcompile.analyses import diff as analysis
 from npcompile.driver import diff as driver
 from npcompile.ir.program import Program
+from npcompile.ir.versions import Change
 from tests.commands import Result, npcompile
 from tests.golden import Golden
 
@@ -179,7 +180,7 @@ def test_a_difference_that_does_not_replay_is_an_internal_error(
     old, new = write(tmp_path / "a.yaml", WORKLOADS, POLICY), write(tmp_path / "b.yaml", WORKLOADS, OTHER_PORT)
     wrong: list[Callable[[analysis.Changed], analysis.Changed]] = [
         lambda one: replace(one, witness=type(one.witness)(*(replace(flow, port=82) for flow in one.witness))),
-        lambda one: replace(one, change=next(other for other in analysis.Change if other is not one.change)),
+        lambda one: replace(one, change=next(other for other in Change if other is not one.change)),
         lambda one: replace(one, why=replace(one.why, rules=())),
         lambda one: replace(one, why=replace(one.why, not_isolated=())),
         lambda one: replace(one, blockers=()),
