@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from npcompile.ir.classes import DeclaredPort, EndClass
 from npcompile.ir.cluster import Namespace, Pod
 from npcompile.ir.flow import Flow
 from npcompile.ir.policy import BlockPeer, Direction, Match, Peer, PodPeer, Policy, PortItem, Rule
+from npcompile.ir.versions import Change
 from npcompile.netset.cidrs import Network
+from npcompile.netset.intervals import IntervalSet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,6 +248,54 @@ class Blocker:
 
     direction: Direction
     policy: Policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SurpriseExample:
+    """A closed flow of which one end is newly isolated in `direction`, while the other end's rules still allow it."""
+
+    direction: Direction
+    example: Example
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PossibleChange:
+    """Flows between ends that could exist that one of two versions allows: every one from `sources` to `targets` on
+    `ports` for which `declared` holds, as far as two such ends can have a flow at all.
+
+    `why` tells why one version lets them pass, `blockers` what denies them in the other; `example` is one of them.
+    """
+
+    change: Change
+    sources: tuple[EndClass, ...]
+    targets: tuple[EndClass, ...]
+    ports: IntervalSet
+    declared: tuple[DeclaredPort, ...]
+    why: Passing
+    blockers: tuple[Blocker, ...]
+    example: Example
+    surprise: SurpriseExample | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsettled:
+    """Ends between which more flows may have changed than were found: their effort did not suffice."""
+
+    change: Change
+    source: EndClass
+    target: EndClass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PossibleChanges:
+    """All flows that two versions judge differently, if nothing is `unsettled`: those of the union of the changes.
+
+    `assumptions` are what is taken for granted of all that could exist.
+    """
+
+    changes: tuple[PossibleChange, ...]
+    unsettled: tuple[Unsettled, ...]
+    assumptions: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

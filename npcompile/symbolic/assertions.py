@@ -34,11 +34,9 @@ from npcompile.ir.assertion import (
     together,
 )
 from npcompile.ir.cluster import Pod
-from npcompile.ir.policy import BlockPeer, Direction, PodPeer, Policy, PortRange
+from npcompile.ir.policy import BlockPeer, Direction, PodPeer, Policy
 from npcompile.ir.program import Program
 from npcompile.netset.cidrs import Address, point
-from npcompile.netset.intervals import IntervalSet
-from npcompile.netset.ports import EVERY_PORT, Protocol, all_ports, at
 from npcompile.questions import Example, RuleOf
 from npcompile.symbolic import ends
 from npcompile.symbolic.assume import different_addresses, possible
@@ -154,23 +152,9 @@ class SymbolicJudge:
             (
                 self._in(flow.src, together(flows.src)),
                 self._in(flow.dst, together(flows.dst)),
-                self._on(flows.ports),
+                self._encoding.on(flows.ports),
             )
         )
-
-    def _on(self, ports: IntervalSet) -> z3.BoolRef:
-        if ports == EVERY_PORT:
-            return self._encoding.constant(True)
-        return self._encoding.some(self._port_terms(ports))
-
-    def _port_terms(self, ports: IntervalSet) -> Iterator[z3.BoolRef]:
-        for protocol in Protocol:
-            for first, last in ports & all_ports(protocol):
-                low, high = at(first)[1], at(last)[1]
-                if low is None or high is None:
-                    yield self._encoding.carried_by(protocol)
-                else:
-                    yield self._encoding.one_port(PortRange(protocol=protocol, first=low, last=high))
 
     def _in(self, end: End, ends: Ends) -> z3.BoolRef:
         encoding = self._encoding

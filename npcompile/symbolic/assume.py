@@ -21,6 +21,12 @@ ASSUMPTIONS = (
     "the two ends of a flow are different; a pod on its node's network is an address, and a pod's own node is left out",
 )
 
+COMPARED = (
+    "every pod is the same in both versions, and so are the labels of a namespace that neither version lists",
+    "a namespace that one version lists has any labels in the other",
+)
+"""What is assumed beside `ASSUMPTIONS` when two versions are compared."""
+
 
 def possible(encoding: Encoding, vocabulary: Vocabulary) -> Iterator[z3.BoolRef]:
     """What holds of every flow that could exist.  Satisfiable for every program."""

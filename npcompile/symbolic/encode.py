@@ -5,16 +5,16 @@ Only booleans and bit-vectors (QF_FD).  Terms are cached, as most questions spea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import assert_never
 
 import z3
 
 from npcompile.ir.policy import BlockPeer, Direction, NamedPort, Peer, Policy, PortItem, PortRange
-from npcompile.netset import ports
+from npcompile.netset import cidrs, ports
 from npcompile.netset.cidrs import Address, Family, Network, family_of
 from npcompile.netset.intervals import IntervalSet, union
-from npcompile.netset.ports import Protocol
+from npcompile.netset.ports import EVERY_PORT, Protocol, all_ports, at
 from npcompile.questions import RuleOf
 from npcompile.symbolic.boxes import Boxes, LabelBox, Places, PodBox
 from npcompile.symbolic.ends import PROTOCOLS, End, FlowTerms
@@ -134,6 +134,41 @@ class Encoding:
                 return self.every((carried, _between(flow.port, item.first, item.last)))
             case _:
                 assert_never(item)
+
+    # Sets, as `Boxes` and `netset` have them
+
+    def on(self, ports: IntervalSet) -> z3.BoolRef:
+        """Whether the flow's protocol and port are among these."""
+        return self.constant(True) if ports == EVERY_PORT else self.some(self._port_spans(ports))
+
+    def addressed(self, end: End, addresses: IntervalSet) -> z3.BoolRef:
+        """Whether the end has one of these addresses."""
+        return self.every((end.has_address, self.some(self._address_spans(end, addresses))))
+
+    def labelled(self, end: End, box: LabelBox) -> z3.BoolRef:
+        """Whether the end's labels are in a box."""
+        return self.every(self._labels(end, box))
+
+    def in_labelled(self, end: End, box: LabelBox) -> z3.BoolRef:
+        """Whether the labels of the end's namespace are in a box, if it is one that may have any."""
+        return self.every(self._packed(end.namespace_labels, box, self._vocabulary.namespace_labels))
+
+    def _port_spans(self, ports: IntervalSet) -> Iterator[z3.BoolRef]:
+        for protocol in Protocol:
+            for first, last in ports & all_ports(protocol):
+                low, high = at(first)[1], at(last)[1]
+                if low is None or high is None:
+                    yield self.carried_by(protocol)
+                else:
+                    yield self.one_port(PortRange(protocol=protocol, first=low, last=high))
+
+    def _address_spans(self, end: End, addresses: IntervalSet) -> Iterator[z3.BoolRef]:
+        for family, is_family, value in (
+            (Family.V4, z3.Not(end.is_v6), end.v4),
+            (Family.V6, end.is_v6, end.v6),
+        ):
+            for first, last in addresses & cidrs.every_address(family):
+                yield self.every((is_family, _between(value, int(cidrs.at(first)), int(cidrs.at(last)))))
 
     # Leaves
 

@@ -1,0 +1,381 @@
+"""What a change of policies opens and closes, for every pod and namespace that could exist, as boxes of flows.
+
+Flows are looked at by pairs of groups of ends: each namespace whose policies can judge that end by itself, the listed
+and the unlisted rest, and addresses.  So a question is about the policies of two namespaces, however many there are,
+and only pairs are asked about for which some rule that can match differs.  Boxes are as large as can be within a pair
+(see `cover`); boxes of several pairs that differ in one end only are then made one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import z3
+
+from npcompile.diagnostics.errors import InternalError
+from npcompile.ir.classes import EndClass
+from npcompile.ir.policy import Direction, Policy, PortItem
+from npcompile.ir.program import PolicyIndex, Program
+from npcompile.ir.versions import Both, Change, Version
+from npcompile.questions import (
+    Blocker,
+    Example,
+    Passing,
+    PossibleChange,
+    PossibleChanges,
+    RuleOf,
+    SurpriseExample,
+    Unsettled,
+)
+from npcompile.symbolic import boxes
+from npcompile.symbolic.assume import ASSUMPTIONS, COMPARED
+from npcompile.symbolic.boxes import LabelBox, PeerBox
+from npcompile.symbolic.cover import Box, Cover
+from npcompile.symbolic.end_axes import EndAxes, EndBox, Group, PortAxes, PortBox, described
+from npcompile.symbolic.properties import other_way
+from npcompile.symbolic.solve import OutOfEffortError
+from npcompile.symbolic.versions import Versions
+
+
+class _Side(NamedTuple):
+    """The policies of a version that may isolate one end, in order, and their rules that may match the other one."""
+
+    policies: tuple[Policy, ...]
+    rules: tuple[RuleOf, ...]
+
+    @property
+    def meaning(self) -> list[object]:
+        """The same for sides that judge alike, whatever their policies are called."""
+        found = []
+        for policy in self.policies:
+            matches = [of.rule.match for of in self.rules if of.policy is policy]
+            found.append((policy.subjects, matches))
+        return sorted(found, key=repr)
+
+
+class _Pair(NamedTuple):
+    """The flows from one group of ends to another, with what may judge them in each version, by direction."""
+
+    source: Group
+    target: Group
+    sides: Both[dict[Direction, _Side]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """A box between two groups, in terms of both ends and the port."""
+
+    source: EndBox
+    target: EndBox
+    port: PortBox
+    pair: _Pair
+    term: z3.BoolRef
+
+    @property
+    def order(self) -> tuple[object, ...]:
+        return (self.target.order, self.source.order, self.port.order)
+
+
+def possible_changes(old: Program, new: Program, effort: int, *, seed: int = 0) -> PossibleChanges:
+    """Everything that a change of policies and namespaces opens and closes, whatever pods there are."""
+    versions = Versions(Both(old, new), effort=effort, seed=seed)
+    pairs = list(_Pairs(versions).different())
+    changes: list[PossibleChange] = []
+    unsettled: list[Unsettled] = []
+    for change in Change:
+        found: list[_Found] = []
+        for pair in pairs:
+            question = _Question(versions, pair, change)
+            try:
+                found += question.boxes()
+            except OutOfEffortError:
+                unsettled.append(question.unsettled())
+        for parts in _merged(found):
+            try:
+                changes.append(_Telling(versions, change, parts).change())
+            except OutOfEffortError:
+                unsettled += [_Question(versions, one.pair, change).unsettled() for one in parts]
+    return PossibleChanges(changes=tuple(changes), unsettled=tuple(unsettled), assumptions=(*ASSUMPTIONS, *COMPARED))
+
+
+class _Pairs:
+    """Which pairs of groups may have flows that the versions judge differently."""
+
+    def __init__(self, versions: Versions) -> None:
+        self._versions = versions
+        self._policies = Both(*(PolicyIndex(program.policies) for program in versions.programs))
+        old, new = (set(program.policies) for program in versions.programs)
+        self._changed = {
+            direction: {
+                versions.vocabulary.names.index(policy.namespace)
+                for policy in old ^ new
+                if direction in policy.directions
+            }
+            for direction in Direction
+        }
+
+    def different(self) -> Iterator[_Pair]:
+        sources, targets = (list(self._groups(direction)) for direction in (Direction.EGRESS, Direction.INGRESS))
+        for target in targets:
+            for source in sources:
+                if not self._may_be_judged_anew(source, target):
+                    continue
+                pair = _Pair(source, target, Both(*(self._sides(v, source, target) for v in Version)))
+                if self._may_differ(pair):
+                    yield pair
+
+    def _may_be_judged_anew(self, source: Group, target: Group) -> bool:
+        leaving, entering = (self._changed[direction] for direction in (Direction.EGRESS, Direction.INGRESS))
+        relabelled = (source.names | target.names) & self._versions.relabelled
+        between_pods = not (source.outside and target.outside)
+        return between_pods and bool(source.names & leaving or target.names & entering or relabelled)
+
+    def _groups(self, direction: Direction) -> Iterator[Group]:
+        """The groups of an end that policies of a direction isolate."""
+        versions = self._versions
+        vocabulary, special = versions.vocabulary, versions.relabelled
+        isolated = {
+            vocabulary.names.index(policy.namespace)
+            for program in versions.programs
+            for policy in program.policies
+            if direction in policy.directions
+        }
+        for name in sorted(isolated | special):
+            yield self._group(frozenset({name}))
+        rest = vocabulary.possible - isolated - special
+        for names in (rest & vocabulary.listed, rest - vocabulary.listed):
+            if names:
+                yield self._group(names)
+        yield Group(names=frozenset())
+
+    def _group(self, names: frozenset[int]) -> Group:
+        """A group of namespaces that are listed alike."""
+        free = [version for version in Version if not names <= self._versions.listed[version]]
+        return Group(names=names, labelled=bool(free), labels_in=free[0] if len(free) == 1 else None)
+
+    def _sides(self, version: Version, source: Group, target: Group) -> dict[Direction, _Side]:
+        return {
+            Direction.EGRESS: self._side(version, Direction.EGRESS, source, target),
+            Direction.INGRESS: self._side(version, Direction.INGRESS, target, source),
+        }
+
+    def _side(self, version: Version, direction: Direction, subjects: Group, peers: Group) -> _Side:
+        if len(subjects.names) != 1 or self._versions.vocabulary.names.other in subjects.names:
+            return _Side((), ())  # several namespaces are one group because none has policies
+        (name,) = subjects.names
+        policies = tuple(
+            policy
+            for policy in self._policies[version].of(self._versions.name(name))
+            if direction in policy.directions and not boxes.void(self._versions.boxes[version].subjects(policy))
+        )
+        rules = (RuleOf(policy=policy, rule=rule) for policy in policies for rule in policy.rules_of(direction))
+        return _Side(policies, tuple(of for of in rules if self._may_match(version, of, peers)))
+
+    def _may_match(self, version: Version, of: RuleOf, peers: Group) -> bool:
+        known = self._versions.boxes[version]
+        return bool(boxes.bare(known.rule(of)) if peers.outside else known.names(of) & peers.names)
+
+    def _may_differ(self, pair: _Pair) -> bool:
+        if (pair.source.names | pair.target.names) & self._versions.relabelled:
+            return True
+        old, new = pair.sides
+        return any(old[direction].meaning != new[direction].meaning for direction in Direction)
+
+
+class _Question:
+    """What opens, or closes, between two groups."""
+
+    def __init__(self, versions: Versions, pair: _Pair, change: Change) -> None:
+        self._versions, self._pair, self._change = versions, pair, change
+        flow, encoding, vocabulary = versions.encoding.flow, versions.encoding, versions.vocabulary
+        self._source = EndAxes(encoding, vocabulary, flow.src, pair.source, list(self._seen(Direction.EGRESS)))
+        self._target = EndAxes(encoding, vocabulary, flow.dst, pair.target, list(self._seen(Direction.INGRESS)))
+        self._port = PortAxes(encoding, list(self._items()), pods=not pair.target.outside)
+
+    def boxes(self) -> list[_Found]:
+        """The boxes of what changes, none of which the others make superfluous."""
+        scope = scope_of(self._versions, self._pair)
+        passing = self._change.passing
+        target = self._versions.encoding.every((self._allows(passing), z3.Not(self._allows(passing.other))))
+        axes = [*self._source.axes, *self._target.axes, *self._port.axes]
+        cover = Cover(self._versions.encoding, axes, self._versions.query, scope=scope, target=target)
+        return [self._read(box, z3.And(scope, cover.term(box))) for box in cover.irredundant(list(cover.boxes()))]
+
+    def unsettled(self) -> Unsettled:
+        """That not all of it was found."""
+        ends = (self._whole(self._pair.source), self._whole(self._pair.target))
+        source, target = (described(self._versions.vocabulary, one) for one in ends)
+        return Unsettled(change=self._change, source=source, target=target)
+
+    def _allows(self, version: Version) -> z3.BoolRef:
+        encoding, sides = self._versions.encodings[version], self._pair.sides[version]
+        return encoding.every(
+            encoding.allowed(direction, side.policies, side.rules) for direction, side in sides.items()
+        )
+
+    def _seen(self, direction: Direction) -> Iterator[PeerBox | LabelBox]:
+        """The boxes that policies judge an end by: the subject of this direction, and the other one's peer."""
+        for version in Version:
+            known, sides = self._versions.boxes[version], self._pair.sides[version]
+            yield from (known.subjects(policy) for policy in sides[direction].policies)
+            for of in sides[other_way(direction)].rules:
+                yield from known.rule(of).peers or ()
+
+    def _items(self) -> Iterator[PortItem]:
+        for sides in self._pair.sides:
+            for side in sides.values():
+                yield from (item for of in side.rules for item in of.rule.match.ports)
+
+    def _read(self, box: Box, term: z3.BoolRef) -> _Found:
+        first = len(self._source.axes)
+        second = first + len(self._target.axes)
+        return _Found(
+            source=self._source.read(box[:first]),
+            target=self._target.read(box[first:second]),
+            port=self._port.read(box[second:]),
+            pair=self._pair,
+            term=term,
+        )
+
+    def _whole(self, group: Group) -> EndBox:
+        axes = EndAxes(self._versions.encoding, self._versions.vocabulary, self._versions.encoding.flow.src, group, [])
+        return axes.read(tuple(axis.every for axis in axes.axes))
+
+
+def scope_of(versions: Versions, pair: _Pair) -> z3.BoolRef:
+    """Whether the ends of a flow are of two groups."""
+    encoding, flow = versions.encoding, versions.encoding.flow
+    terms = [
+        z3.Not(end.is_pod) if group.outside else z3.And(end.is_pod, encoding.in_names(end, group.names))
+        for end, group in ((flow.src, pair.source), (flow.dst, pair.target))
+    ]
+    return encoding.every((*terms, versions.apart()))
+
+
+class _Telling:
+    """Makes one change of boxes that are together the product of their sources, their targets and one port."""
+
+    def __init__(self, versions: Versions, change: Change, parts: Sequence[_Found]) -> None:
+        self._versions, self._change, self._parts = versions, change, parts
+        self._first = min(parts, key=lambda one: one.order)
+        self._causes = [_Causes(versions, one) for one in parts]
+
+    def change(self) -> PossibleChange:
+        """The change, with its causes and the canonical flow of its first box."""
+        passing, port = self._change.passing, self._first.port
+        return PossibleChange(
+            change=self._change,
+            sources=self._described(one.source for one in self._parts),
+            targets=self._described(one.target for one in self._parts),
+            ports=port.ports,
+            declared=port.declared,
+            why=_all_passing(one.passing(passing) for one in self._causes),
+            blockers=_all_blockers(one.blockers(passing.other) for one in self._causes),
+            example=self._example(),
+            surprise=self._surprise() if self._change is Change.CLOSED else None,
+        )
+
+    def _described(self, ends: Iterable[EndBox]) -> tuple[EndClass, ...]:
+        return tuple(described(self._versions.vocabulary, one) for one in _joined(ends))
+
+    def _example(self) -> Example:
+        query = self._versions.query(self._first.term)
+        if not query.satisfiable():
+            raise InternalError("a difference without a flow")
+        direction = Direction.EGRESS if self._first.pair.target.outside else Direction.INGRESS
+        return self._versions.example(query, direction)
+
+    def _surprise(self) -> SurpriseExample | None:
+        return next((found for one in self._causes if (found := one.surprise()) is not None), None)
+
+
+class _Causes:
+    """Why the flows of a box pass in one version, and not in the other."""
+
+    def __init__(self, versions: Versions, found: _Found) -> None:
+        self._versions, self._found = versions, found
+
+    def passing(self, version: Version) -> Passing:
+        """Every rule that decides some of the flows, the first that matches, and where no rule is needed."""
+        encoding = self._versions.encodings[version]
+        rules: list[RuleOf] = []
+        open_: list[Direction] = []
+        for direction in (Direction.EGRESS, Direction.INGRESS):
+            side = self._found.pair.sides[version][direction]
+            before: list[z3.BoolRef] = []
+            for of in side.rules:
+                explicit = encoding.explicit(of)
+                if self._some(explicit, *before):
+                    rules.append(of)
+                before.append(z3.Not(explicit))
+            isolated = encoding.isolated(direction, side.policies)
+            if self._some(encoding.subject(direction).is_pod, z3.Not(isolated)):
+                open_.append(direction)
+        return Passing(rules=tuple(rules), not_isolated=tuple(open_), own_node=False)
+
+    def blockers(self, version: Version) -> Iterator[Blocker]:
+        """The least policy that isolates each of the ends that deny."""
+        encoding = self._versions.encodings[version]
+        for direction, side in self._found.pair.sides[version].items():
+            denied = z3.Not(encoding.allowed(direction, side.policies, side.rules))
+            before: list[z3.BoolRef] = []
+            for policy in side.policies:
+                selected = encoding.selects(policy, encoding.subject(direction))
+                if self._some(denied, selected, *before):
+                    yield Blocker(direction=direction, policy=policy)
+                before.append(z3.Not(selected))
+
+    def surprise(self) -> SurpriseExample | None:
+        """The first flow that a newly isolated end denies, and that a rule of the other end's allows."""
+        old, new = self._versions.encodings
+        for direction in (Direction.INGRESS, Direction.EGRESS):
+            before, now = (sides[direction] for sides in self._found.pair.sides)
+            far = self._found.pair.sides.new[other_way(direction)]
+            term = new.every(
+                (
+                    z3.Not(old.isolated(direction, before.policies)),
+                    z3.Not(new.allowed(direction, now.policies, now.rules)),
+                    new.some(map(new.explicit, far.rules)),
+                )
+            )
+            query = self._versions.query(self._found.term, term)
+            if far.rules and query.satisfiable():
+                return SurpriseExample(direction=direction, example=self._versions.example(query, direction))
+        return None
+
+    def _some(self, *constraints: z3.BoolRef) -> bool:
+        return self._versions.query(self._found.term, *constraints).satisfiable()
+
+
+def _all_passing(parts: Iterable[Passing]) -> Passing:
+    listed = list(parts)
+    rules = {of.order: of for one in listed for of in one.rules}
+    directions = [direction for direction in Direction if any(direction in one.not_isolated for one in listed)]
+    return Passing(rules=tuple(rules[order] for order in sorted(rules)), not_isolated=tuple(directions), own_node=False)
+
+
+def _all_blockers(parts: Iterable[Iterable[Blocker]]) -> tuple[Blocker, ...]:
+    found = {(list(Direction).index(one.direction), one.policy.key): one for some in parts for one in some}
+    return tuple(found[key] for key in sorted(found))
+
+
+def _merged(found: Sequence[_Found]) -> list[list[_Found]]:
+    """Boxes in lists, each of which is one product: of all its sources, all its targets and one port."""
+    sources: dict[tuple[EndBox, PortBox], list[_Found]] = {}
+    for one in found:
+        sources.setdefault((one.target, one.port), []).append(one)
+    groups: dict[tuple[frozenset[EndBox], PortBox], list[_Found]] = {}
+    for (_, port), parts in sources.items():
+        groups.setdefault((frozenset(one.source for one in parts), port), []).extend(parts)
+    return sorted(groups.values(), key=lambda parts: min(one.order for one in parts))
+
+
+def _joined(ends: Iterable[EndBox]) -> list[EndBox]:
+    """The different ones of some ends, as one where only the namespaces differ."""
+    names: dict[tuple[bool, EndBox], frozenset[int]] = {}
+    for one in ends:
+        key = (bool(one.names), replace(one, names=frozenset()))
+        names[key] = names.get(key, frozenset()) | one.names
+    return sorted((replace(box, names=some) for (_, box), some in names.items()), key=lambda one: one.order)

@@ -1,0 +1,224 @@
+"""The boxes of what a change opens and closes for every possible pod, against the reference evaluator.
+
+Ends of a small universe, in which each thing that the policies mention meets one that they do not, are judged by both
+versions.  A flow changes if and only if one of the boxes, read as it describes itself, has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+from itertools import product
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from npcompile import semantics
+from npcompile.ir.classes import AddressClass, EndClass, LabelCondition, PodClass
+from npcompile.ir.cluster import Cluster, ContainerPort, Namespace, Pod
+from npcompile.ir.flow import Endpoint, Flow, Verdict
+from npcompile.ir.labels import NAMESPACE_NAME, Labels
+from npcompile.ir.policy import Direction, Match
+from npcompile.ir.program import PolicyIndex, Program
+from npcompile.ir.versions import Both, Change, Version
+from npcompile.netset import cidrs, ports
+from npcompile.netset.ports import Protocol
+from npcompile.questions import Example, PossibleChange, PossibleChanges
+from npcompile.semantics import Reason, Side
+from npcompile.symbolic.changes import possible_changes
+from tests.properties.relation_cases import PEERS, PORTS, dense_policies
+from tests.strategies import policies
+
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+EFFORT = 2_000_000
+SPACES = ("a", "b", "c", "d")  # policies are in the first two, and speak of the third
+ADDRESSES = (None, *map(ip_address, ("10.0.0.1", "10.0.0.5", "10.9.0.1", "192.0.2.130", "203.0.113.7", "fd00::5")))
+POINTS = ((Protocol.TCP, 1), (Protocol.TCP, 80), (Protocol.TCP, 81), (Protocol.TCP, 443), (Protocol.TCP, 9999),
+          (Protocol.UDP, 53), (Protocol.UDP, 80), (Protocol.ICMP, None))  # fmt: skip
+LABELS = [{key: value for key, value in zip(("app", "tier"), values, strict=True) if value is not None}
+          for values in product((None, "x", "z"), (None, "y"))]  # fmt: skip
+TEAMS: list[dict[str, str]] = [{}, {"team": "one"}, {"team": "two", "app": "x"}]
+LISTINGS = st.fixed_dictionaries({}, optional={name: st.sampled_from(TEAMS) for name in SPACES[1:3]})
+
+
+def namespace(name: str, labels: Labels, *, listed: bool) -> Namespace:
+    return Namespace(name=name, labels={**labels, NAMESPACE_NAME: name}, listed=listed)
+
+
+@st.composite
+def two_versions(draw: st.DrawFn) -> Both[Program]:
+    """Two programs without pods, some of whose policies are the same, and most of whose namespaces are."""
+    peers = draw(st.lists(st.sampled_from(PEERS), min_size=1, max_size=3))
+    items = draw(st.lists(st.sampled_from(PORTS), min_size=1, max_size=3))
+    pool = tuple(Match(peers=some, ports=ports) for some in peers for ports in items)
+    make = st.sampled_from((policies, lambda name: dense_policies(name, pool), lambda name: dense_policies(name, pool)))
+    old = {f"p{n}": draw(draw(make)(f"p{n}")) for n in range(draw(st.integers(0, 3)))}
+    new = {name: policy for name, policy in old.items() if draw(st.booleans())}
+    for number in range(draw(st.integers(0, 2))):
+        name = f"p{draw(st.integers(0, 3))}" if number else "q"
+        new[name] = draw(draw(make)(name))
+    listings = draw(LISTINGS)
+    others = draw(st.one_of(st.just(listings), st.just(listings), LISTINGS))
+    return Both(_program(old, listings), _program(new, others))
+
+
+def _program(named: Mapping[str, object], listings: Mapping[str, Labels]) -> Program:
+    known = {name: namespace(name, labels, listed=True) for name, labels in listings.items()}
+    some = sorted(named.values(), key=lambda policy: policy.key)  # type: ignore[attr-defined]
+    for policy in some:
+        name = policy.namespace  # type: ignore[attr-defined]
+        known.setdefault(name, namespace(name, {}, listed=False))
+    return Program(policies=tuple(some), cluster=Cluster(namespaces=known))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class End:
+    """An end, and what the labels of its namespace are where a version does not list it."""
+
+    endpoint: Endpoint
+    team: int = 0
+
+
+class World:
+    """Two versions, and how they judge flows between some ends."""
+
+    def __init__(self, programs: Both[Program]) -> None:
+        self.programs = programs
+        self.policies = Both(*(PolicyIndex(program.policies) for program in programs))
+
+    def spaces(self, version: Version, ends: tuple[End, End]) -> dict[str, Namespace]:
+        """The namespaces of a version, those included that it does not list."""
+        known = dict(self.programs[version].cluster.namespaces)
+        for end in ends:
+            pod = end.endpoint.pod
+            if pod is not None and not (pod.namespace in known and known[pod.namespace].listed):
+                known[pod.namespace] = namespace(pod.namespace, TEAMS[end.team], listed=False)
+        return known
+
+    def sides(self, version: Version, flow: Flow, spaces: Mapping[str, Namespace]) -> tuple[Side, Side]:
+        cluster = replace(self.programs[version].cluster, namespaces=spaces)
+        decision = semantics.decide(self.policies[version].judging(flow), cluster, flow)
+        return decision.egress, decision.ingress
+
+    def change(self, flow: Flow, ends: tuple[End, End]) -> Change | None:
+        old, new = (all(side.allowed for side in self.sides(v, flow, self.spaces(v, ends))) for v in Version)
+        return None if old == new else Change.OPENED if new else Change.CLOSED
+
+    def listed(self, version: Version, name: str) -> bool:
+        found = self.programs[version].cluster.namespaces.get(name)
+        return found is not None and found.listed
+
+    # What a box says of itself
+
+    def has(self, one: PossibleChange, flow: Flow, ends: tuple[End, End]) -> bool:
+        declared = {(port.name, port.protocol) for port in flow.dst.pod.ports if port.number == flow.port} if (
+            flow.dst.pod
+        ) else set()  # fmt: skip
+        return (
+            ports.point(flow.protocol, flow.port) in one.ports
+            and all(((port.name, port.protocol) in declared) is port.declared for port in one.declared)
+            and any(self.is_in(ends[0], some) for some in one.sources)
+            and any(self.is_in(ends[1], some) for some in one.targets)
+        )
+
+    def is_in(self, end: End, some: EndClass) -> bool:
+        address, pod = end.endpoint.address, end.endpoint.pod
+        if isinstance(some, AddressClass):
+            return pod is None and address is not None and cidrs.point(address) in some.addresses
+        if pod is None or (pod.namespace in some.names) is some.excluded:
+            return False
+        if not (some.unaddressed if address is None else cidrs.point(address) in some.addresses):
+            return False
+        return all(fulfils(one, pod.labels) for one in some.labels) and self.is_labelled(some, pod.namespace, end)
+
+    def is_labelled(self, some: PodClass, name: str, end: End) -> bool:
+        labels: Labels = TEAMS[end.team]
+        if some.namespace_labels and some.labels_in is not None:
+            assert not self.listed(some.labels_in, name)
+        elif some.namespace_labels:
+            assert not any(self.listed(version, name) for version in Version)
+        return all(fulfils(one, labels) for one in some.namespace_labels)
+
+
+def fulfils(condition: LabelCondition, labels: Labels) -> bool:
+    value = labels.get(condition.key)
+    return condition.absent if value is None else (value in condition.values) is not condition.excluded
+
+
+@st.composite
+def some_ends(draw: st.DrawFn) -> list[End]:
+    """Ends of the universe."""
+    found = [End(Endpoint(address=address)) for address in draw(st.sets(st.sampled_from(ADDRESSES[1:]), max_size=3))]
+    for number in range(draw(st.integers(4, 8))):
+        name = draw(st.sampled_from(SPACES))
+        address = draw(st.sampled_from(ADDRESSES))
+        declared = draw(st.sampled_from(((), (("http", 80),), (("http", 81), ("dns", 53)))))
+        pod = Pod(
+            namespace=name,
+            name=f"e{number}",
+            labels=draw(st.sampled_from(LABELS)),
+            addresses=() if address is None else (address,),
+            ports=tuple(ContainerPort(name=word, protocol=Protocol.TCP, number=port) for word, port in declared),
+        )
+        found.append(End(Endpoint(pod=pod, address=address), draw(st.integers(0, len(TEAMS) - 1))))
+    teams = {end.endpoint.pod.namespace: end.team for end in found if end.endpoint.pod}  # one a namespace
+    return [replace(end, team=teams[end.endpoint.pod.namespace]) if end.endpoint.pod else end for end in found]
+
+
+def flows(ends: list[End]) -> Iterator[tuple[Flow, tuple[End, End]]]:
+    for src, dst in product(ends, ends):
+        one, other = src.endpoint, dst.endpoint
+        alike = one.address is not None and one.address == other.address
+        mixed = one.family and other.family and one.family != other.family
+        if src is not dst and not alike and not mixed and (one.pod or other.pod):
+            for protocol, port in POINTS:
+                yield Flow(src=one, dst=other, protocol=protocol, port=port), (src, dst)
+
+
+def compared(programs: Both[Program]) -> PossibleChanges:
+    found = possible_changes(*programs, EFFORT)
+    assert not found.unsettled
+    return found
+
+
+@given(two_versions(), some_ends())
+@CALM
+def test_the_boxes_are_the_flows_that_change(programs: Both[Program], ends: list[End]) -> None:
+    found = compared(programs)
+    world = World(programs)
+    for flow, pair in flows(ends):
+        boxed = {one.change for one in found.changes if world.has(one, flow, pair)}
+        change = world.change(flow, pair)
+        assert boxed == ({change} if change else set()), (flow, pair)
+
+
+@given(two_versions())
+@CALM
+def test_examples_and_causes_are_those_of_the_evaluator(programs: Both[Program]) -> None:
+    found = compared(programs)
+    world = World(programs)
+    assert found == compared(programs)
+    for one in found.changes:
+        sides = Both(*(_sides(world, version, one.example) for version in Version))
+        passing, denying = sides[one.change.passing], sides[one.change.passing.other]
+        assert all(side.allowed for side in passing)
+        assert not all(side.allowed for side in denying)
+        named = {(of.policy, of.rule) for of in one.why.rules}
+        for direction, side in zip((Direction.EGRESS, Direction.INGRESS), passing, strict=True):
+            assert side.reason is not Reason.RULE or (side.policy, side.rule) in named
+            assert side.reason is not Reason.NOT_ISOLATED or direction in one.why.not_isolated
+        blockers = {(blocker.direction, blocker.policy) for blocker in one.blockers}
+        for direction, side in zip((Direction.EGRESS, Direction.INGRESS), denying, strict=True):
+            assert side.allowed or (direction, side.policy) in blockers
+
+
+def _sides(world: World, version: Version, example: Example) -> tuple[Side, Side]:
+    known = dict(world.programs[version].cluster.namespaces)
+    known |= {one.name: one for one in example.invented if not world.listed(version, one.name)}
+    return world.sides(version, example.flow, known)
+
+
+def test_verdicts_are_compared() -> None:
+    """The universe has both outcomes, so that the properties are about something."""
+    assert Verdict.ALLOW is not Verdict.DENY
