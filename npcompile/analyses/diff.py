@@ -1,11 +1,13 @@
 """What a change of policies, or of the cluster, opens and closes: the flows that only one of two versions allows.
 
-The answer is exact for the pods that both versions have, among each other and with every address outside.  Nothing is
-said of the flows of a pod that only one version has.
+`compare` answers exactly for the pods that both versions have, among each other and with every address outside.  It
+says nothing of the flows of a pod that only one version has.  What changes for every pod that could exist is the
+symbolic engine's to say; `in_general` puts that in the same form.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from npcompile.analyses.diff_boxes import PIECES, differences, partition
@@ -16,7 +18,7 @@ from npcompile.ir.flow import Flow
 from npcompile.ir.program import Program
 from npcompile.ir.versions import Both, Change
 from npcompile.netset.intervals import IntervalSet
-from npcompile.questions import Blocker, Passing
+from npcompile.questions import Blocker, Passing, PossibleChange, PossibleChanges, Unsettled
 from npcompile.relation.bits import lowest
 from npcompile.relation.boxes import Box
 
@@ -54,23 +56,45 @@ class PolicyChanges:
 class Comparison:
     """Everything that differs.
 
-    The boxes of one kind are disjoint, and together all flows of the kind.  They are as large as can be, unless not
-    `complete`: then the difference is so intricate that some could still grow.  `pods` counts those of both versions;
-    where it is 0, nothing was compared.  `alike`: policies and namespaces are equal, so that no pod whatever could tell
-    the versions apart.
+    For the pods of the input, the boxes of one kind are disjoint, and together all flows of the kind.  They are as
+    large as can be, unless not `complete`: then the difference is so intricate that some could still grow.  `pods`
+    counts those of both versions; where it is 0, nothing was compared.  For every pod that could exist, boxes may
+    overlap, `pods` is 0, and more flows may differ where something is `unsettled`.
+
+    `alike`: policies and namespaces are equal, so that no pod whatever could tell the versions apart.
     """
 
-    changes: tuple[Changed, ...]
-    pods: int
-    one_sided: tuple[OneSided, ...]
+    changes: tuple[Changed | PossibleChange, ...]
     policies: PolicyChanges
     alike: bool
-    complete: bool
-    ends: Ends
+    pods: int = 0
+    one_sided: tuple[OneSided, ...] = ()
+    complete: bool = True
+    unsettled: tuple[Unsettled, ...] = ()
+    assumptions: tuple[str, ...] = ()
 
-    def of(self, change: Change) -> tuple[Changed, ...]:
+    def of(self, change: Change) -> tuple[Changed | PossibleChange, ...]:
         """The changes of one kind."""
         return tuple(one for one in self.changes if one.change is change)
+
+
+def in_general(old: Program, new: Program, find: Callable[[], PossibleChanges]) -> Comparison:
+    """Compare two versions for every pod that could exist.  `find` asks the symbolic engine; if there is a need to."""
+    if alike(old, new):
+        return Comparison(changes=(), policies=_policies(old, new), alike=True)
+    found = find()
+    return Comparison(
+        changes=found.changes,
+        policies=_policies(old, new),
+        alike=False,
+        unsettled=found.unsettled,
+        assumptions=found.assumptions,
+    )
+
+
+def alike(old: Program, new: Program) -> bool:
+    """Whether no pod whatever could tell two versions apart, because their policies and namespaces are equal."""
+    return old.policies == new.policies and old.cluster.namespaces == new.cluster.namespaces
 
 
 def compare(old: Program, new: Program, pieces: int = PIECES) -> Comparison:
@@ -90,9 +114,8 @@ def compare(old: Program, new: Program, pieces: int = PIECES) -> Comparison:
         pods=ends.pods,
         one_sided=ends.one_sided,
         policies=_policies(old, new),
-        alike=old.policies == new.policies and old.cluster.namespaces == new.cluster.namespaces,
+        alike=alike(old, new),
         complete=complete,
-        ends=ends,
     )
 
 

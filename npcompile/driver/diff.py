@@ -9,24 +9,35 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
+from typing import assert_never
 
 from npcompile import semantics
-from npcompile.analyses.diff import Changed, Comparison, compare
+from npcompile.analyses.diff import Changed, Comparison, compare, in_general
+from npcompile.analyses.diff_causes import Surprise
 from npcompile.diagnostics.errors import InputError, InternalError
-from npcompile.diagnostics.model import Diagnostic
+from npcompile.diagnostics.model import Diagnostic, Kind, RuleCode, Scope, Severity
+from npcompile.driver.check import DEFAULT_EFFORT
 from npcompile.driver.exit_codes import Exit
 from npcompile.driver.inputs import STDIN, read_sources
 from npcompile.driver.revisions import is_revision, read_revision
 from npcompile.frontend import Loaded, load
+from npcompile.ir.cluster import Cluster, Namespace
 from npcompile.ir.flow import Flow, Verdict
 from npcompile.ir.policy import Direction, Policy, Rule
+from npcompile.ir.printer import class_text
 from npcompile.ir.program import PolicyIndex, Program
 from npcompile.ir.versions import Both, Change, Version
-from npcompile.questions import RuleOf
+from npcompile.questions import Blocker, Passing, PossibleChange, PossibleChanges, RuleOf, SurpriseExample, Unsettled
 from npcompile.semantics import Decision, Reason, Side
 from npcompile.source import SourceFile
+
+SURPRISE = RuleCode(code="NPC206", slug="isolation-surprise", severity=Severity.WARNING, kind=Kind.PROVED)
+"""A policy of the new version isolates a pod that none isolated before, and so closes a flow that a rule at the other
+end of it allows explicitly.  Someone wrote that the flow should pass; whoever added the policy may not have known that
+a policy denies everything that no rule allows.  `npcompile diff` says so at the flows that close.  Add a rule for the
+flow beside the new policy, or remove the one at the other end, if the flow is not wanted any more."""
 
 
 class FailOn(Enum):
@@ -39,12 +50,16 @@ class FailOn(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiffOptions:
-    """What the user chose.  `old` and `new` are paths or `git:REF[:path]`; `inventory` is added to both."""
+    """What the user chose.  `old` and `new` are paths or `git:REF[:path]`; `inventory` is added to both.  `symbolic`:
+    for every pod that could exist, whatever pods there are; `effort` bounds each solver check, in z3's resource units.
+    """
 
     old: str
     new: str
     inventory: tuple[str, ...] = ()
     fail_on: FailOn = FailOn.ANY
+    symbolic: bool = False
+    effort: int = DEFAULT_EFFORT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,15 +77,17 @@ class ConfirmedSurprise:
 class Confirmed:
     """A change whose witness was replayed in both versions."""
 
-    changed: Changed
+    changed: Changed | PossibleChange
+    witness: Both[Flow]
     decisions: Both[Decision]
     surprise: ConfirmedSurprise | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiffReport:
-    """Everything that differs.  `undecided` tells why nothing is known, where no pod was compared."""
+    """Everything that differs.  `undecided` tells what is not known."""
 
+    scope: Scope
     options: DiffOptions
     comparison: Comparison
     changes: tuple[Confirmed, ...]
@@ -94,11 +111,13 @@ def run_diff(options: DiffOptions) -> DiffReport:
     started = time.perf_counter()
     loaded = _load(options)
     programs = Both(loaded.old.program, loaded.new.program)
-    comparison = compare(*programs)
+    scope = _scope(programs, options)
+    comparison = compare(*programs) if scope is Scope.INVENTORY else _compare_in_general(programs, options.effort)
     judge = _Judge(programs)
     changes = tuple(judge.confirm(changed) for changed in comparison.changes)
-    undecided = _undecided(programs, comparison)
+    undecided = _undecided(programs, comparison, scope)
     return DiffReport(
+        scope=scope,
         options=options,
         comparison=comparison,
         changes=changes,
@@ -107,6 +126,21 @@ def run_diff(options: DiffOptions) -> DiffReport:
         exit_code=_exit(comparison, undecided, options.fail_on),
         seconds=time.perf_counter() - started,
     )
+
+
+def _scope(programs: Both[Program], options: DiffOptions) -> Scope:
+    pods = any(program.cluster.pods for program in programs)
+    return Scope.INVENTORY if pods and not options.symbolic else Scope.ANY_POD
+
+
+def _compare_in_general(programs: Both[Program], effort: int) -> Comparison:
+    def find() -> PossibleChanges:
+        # Loading z3 takes longer than comparing small inputs without it.
+        from npcompile.symbolic.changes import possible_changes
+
+        return possible_changes(*programs, effort)
+
+    return in_general(*programs, find)
 
 
 def _load(options: DiffOptions) -> Both[Loaded]:
@@ -144,19 +178,23 @@ def _place(path: str) -> str:
     return path if path == STDIN or is_revision(path) else os.path.realpath(path)
 
 
-def _undecided(programs: Both[Program], comparison: Comparison) -> str | None:
-    """Why nothing is known of any flow; None where some were compared, or where no pod could make a difference."""
+def _undecided(programs: Both[Program], comparison: Comparison, scope: Scope) -> str | None:
+    """What is not known; None where everything is, or where no pod could make a difference."""
+    if scope is Scope.ANY_POD:
+        return _unsettled(comparison.unsettled) if comparison.unsettled else None
     if comparison.pods or (comparison.alike and not comparison.one_sided):
         return None
-    if any(program.cluster.pods for program in programs):
-        return (
-            "no pod is in both OLD and NEW, so no flow was compared; pods are told by namespace and name: give the "
-            "same pods or workloads to both with `--inventory PATH`"
-        )
     return (
-        "the policies differ, and there are no pods or workloads to compare their flows for: name some with "
-        "`--inventory PATH` (a comparison for every pod that could exist is not supported)"
+        "no pod is in both OLD and NEW, so no flow was compared; pods are told by namespace and name: give the same "
+        "pods or workloads to both with `--inventory PATH`, or compare for every pod that could exist with `--symbolic`"
     )
+
+
+def _unsettled(questions: Iterable[Unsettled]) -> str:
+    words = dict.fromkeys(
+        f"what else is {one.change} from {class_text(one.source)} to {class_text(one.target)}" for one in questions
+    )
+    return f"{'; '.join(words)}: try again with a larger `--effort`"
 
 
 def _exit(comparison: Comparison, undecided: str | None, fail_on: FailOn) -> Exit:
@@ -179,40 +217,64 @@ class _Judge:
         self.policies = Both(*(PolicyIndex(program.policies) for program in programs))
         self.known = {policy.key for policy in programs.old.policies}
 
-    def decide(self, flows: Both[Flow]) -> Both[Decision]:
-        """Each version's judgement of its own form of a flow."""
+    def decide(self, flows: Both[Flow], invented: Sequence[Namespace] = ()) -> Both[Decision]:
+        """Each version's judgement of its own form of a flow; `invented` are namespaces that it may not list."""
         return Both(
-            *(semantics.decide(self.policies[v].judging(flows[v]), self.programs[v].cluster, flows[v]) for v in Version)
+            *(
+                semantics.decide(self.policies[v].judging(flows[v]), self._cluster(v, invented), flows[v])
+                for v in Version
+            )
         )
 
-    def confirm(self, changed: Changed) -> Confirmed:
+    def _cluster(self, version: Version, invented: Sequence[Namespace]) -> Cluster:
+        cluster = self.programs[version].cluster
+        unknown = {
+            one.name: one
+            for one in invented
+            if one.name not in cluster.namespaces or not cluster.namespaces[one.name].listed
+        }
+        return replace(cluster, namespaces={**cluster.namespaces, **unknown}) if unknown else cluster
+
+    def confirm(self, changed: Changed | PossibleChange) -> Confirmed:
         """Raises InternalError unless the evaluator sees the change, for causes that are named."""
-        decisions = self.decide(changed.witness)
+        if isinstance(changed, Changed):
+            witness = changed.witness
+            decisions = self.decide(witness)
+        else:
+            witness = Both(changed.example.flow, changed.example.flow)
+            decisions = self.decide(witness, changed.example.invented)
         passing, denying = decisions[changed.change.passing], decisions[changed.change.passing.other]
         if (passing.verdict, denying.verdict) != (Verdict.ALLOW, Verdict.DENY):
-            raise _contradiction(changed)
-        if not (_explains(changed, passing) and _blocks(changed, denying)):
-            raise _contradiction(changed)
-        return Confirmed(changed=changed, decisions=decisions, surprise=self.surprise(changed))
+            raise _contradiction(changed, witness.new)
+        if not (_explains(changed.why, passing) and _blocks(changed.blockers, denying)):
+            raise _contradiction(changed, witness.new)
+        surprise = self._surprise(changed)
+        return Confirmed(changed=changed, witness=witness, decisions=decisions, surprise=surprise)
 
-    def surprise(self, changed: Changed) -> ConfirmedSurprise | None:
-        said = changed.surprise
-        if said is None:
-            return None
-        old, new = self.decide(said.witness)
-        near = new.ingress if said.direction is Direction.INGRESS else new.egress
-        before = old.ingress if said.direction is Direction.INGRESS else old.egress
-        far = new.egress if said.direction is Direction.INGRESS else new.ingress
+    def _surprise(self, changed: Changed | PossibleChange) -> ConfirmedSurprise | None:
+        match changed.surprise:
+            case None:
+                return None
+            case Surprise(direction=direction, witness=witness):
+                invented: Sequence[Namespace] = ()
+            case SurpriseExample(direction=direction, example=example):
+                witness, invented = Both(example.flow, example.flow), example.invented
+            case _:
+                assert_never(changed.surprise)
+        old, new = self.decide(witness, invented)
+        near, before, far = new.egress, old.egress, new.ingress
+        if direction is Direction.INGRESS:
+            near, before, far = new.ingress, old.ingress, new.egress
         if before.reason is not Reason.NOT_ISOLATED or near.allowed or near.policy is None:
-            raise _contradiction(changed)
+            raise _contradiction(changed, witness.new)
         if old.verdict is not Verdict.ALLOW or far.policy is None or far.rule is None:
-            raise _contradiction(changed)
+            raise _contradiction(changed, witness.new)
         return ConfirmedSurprise(
-            direction=said.direction,
+            direction=direction,
             policy=near.policy,
             added=near.policy.key not in self.known,
             rule=RuleOf(policy=far.policy, rule=far.rule),
-            witness=said.witness.new,
+            witness=witness.new,
         )
 
 
@@ -220,9 +282,8 @@ def _sides(decision: Decision) -> tuple[tuple[Direction, Side], ...]:
     return (Direction.EGRESS, decision.egress), (Direction.INGRESS, decision.ingress)
 
 
-def _explains(changed: Changed, decision: Decision) -> bool:
+def _explains(why: Passing, decision: Decision) -> bool:
     """Whether what lets the witness pass is among what is said to."""
-    why = changed.why
     named: set[tuple[Policy, Rule]] = {(one.policy, one.rule) for one in why.rules}
     for direction, side in _sides(decision):
         match side.reason:
@@ -235,16 +296,15 @@ def _explains(changed: Changed, decision: Decision) -> bool:
     return True
 
 
-def _blocks(changed: Changed, decision: Decision) -> bool:
-    named = {(one.direction, one.policy.key) for one in changed.blockers}
+def _blocks(blockers: Iterable[Blocker], decision: Decision) -> bool:
+    named = {(one.direction, one.policy.key) for one in blockers}
     return all(
         side.allowed or (side.policy is not None and (direction, side.policy.key) in named)
         for direction, side in _sides(decision)
     )
 
 
-def _contradiction(changed: Changed) -> InternalError:
-    flow = changed.witness.new
+def _contradiction(changed: Changed | PossibleChange, flow: Flow) -> InternalError:
     return InternalError(
         f"the reference evaluator does not confirm that {flow.src} -> {flow.dst} {flow.port_text} is {changed.change}"
     )

@@ -9,23 +9,31 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+from npcompile.analyses.diff import Changed
 from npcompile.analyses.diff_ends import OneSided
 from npcompile.analyses.diff_parties import Party
-from npcompile.driver.diff import Confirmed, ConfirmedSurprise, DiffReport
+from npcompile.diagnostics.model import Scope
+from npcompile.driver.diff import SURPRISE, Confirmed, ConfirmedSurprise, DiffReport
+from npcompile.ir.classes import EndClass, LabelCondition, PodClass
 from npcompile.ir.flow import Flow
 from npcompile.ir.policy import Policy, Rule
-from npcompile.ir.printer import endpoint_text, rule_text
+from npcompile.ir.printer import class_text, declared_text, endpoint_text, rule_text
 from npcompile.ir.versions import Change
+from npcompile.netset.cidrs import EVERY_ADDRESS, prefixes
 from npcompile.netset.intervals import IntervalSet
 from npcompile.netset.ports import describe
+from npcompile.questions import PossibleChange
 from npcompile.source import Span
 
 VERSION = 1
+IN_GENERAL = "every pod that could exist"
 
 
 def render_text(report: DiffReport) -> str:
     """A block a box; nothing where nothing differs, as diff(1) has it."""
     blocks = ["\n".join(_text(one)) for one in report.changes]
+    if report.comparison.assumptions and blocks:
+        blocks.append("\n".join(_assumed(report)))
     rest = [*_only_lines(report), *([f"UNDECIDED  {report.undecided}"] if report.undecided else [])]
     return "\n\n".join([*blocks, *(["\n".join(rest)] if rest else [])]) + ("\n" if blocks or rest else "")
 
@@ -33,7 +41,7 @@ def render_text(report: DiffReport) -> str:
 def _text(one: Confirmed) -> Iterator[str]:
     changed = one.changed
     surprise = "  (surprise)" if one.surprise else ""
-    yield f"{str(changed.change).upper()}  {describe(changed.ports)}{surprise}"
+    yield f"{str(changed.change).upper()}  {_ports_text(changed)}{surprise}"
     yield f"  from     {_names(changed.sources)}"
     yield f"  to       {_names(changed.targets)}"
     allows = [f"  {changed.change.passing!s:<7}  allows  {line}" for line in _why(one)]
@@ -41,11 +49,22 @@ def _text(one: Confirmed) -> Iterator[str]:
     yield from (*allows, *denies) if changed.change is Change.OPENED else (*denies, *allows)
     yield f"  witness  {_witness(one)}"
     if one.surprise:
-        yield f"  note     {_surprise(one.surprise)}"
+        yield f"  note     {SURPRISE.code} {SURPRISE.slug}: {_surprise(one.surprise)}"
 
 
-def _names(parties: Iterable[Party]) -> str:
-    return ", ".join(str(party) for party in parties)
+def _assumed(report: DiffReport) -> Iterator[str]:
+    yield f"SCOPE  {IN_GENERAL}; what is assumed of them:"
+    yield from (f"  - {assumption}" for assumption in report.comparison.assumptions)
+
+
+def _names(parties: Iterable[Party | EndClass]) -> str:
+    found = [str(party) if isinstance(party, Party) else class_text(party) for party in parties]
+    return ("; " if any(", " in one for one in found) else ", ").join(found)
+
+
+def _ports_text(changed: Changed | PossibleChange) -> str:
+    declared = declared_text(changed.declared) if isinstance(changed, PossibleChange) else ""
+    return f"{describe(changed.ports)} {declared}".rstrip()
 
 
 def _why(one: Confirmed) -> Iterator[str]:
@@ -74,7 +93,7 @@ def _place(span: Span | None) -> str:
 
 
 def _witness(one: Confirmed) -> str:
-    old, new = one.changed.witness
+    old, new = one.witness
     verdicts = " -> ".join(str(decision.verdict) for decision in one.decisions)
     ends = f"{endpoint_text(new.src)} -> {endpoint_text(new.dst)}"
     before = f"{endpoint_text(old.src)} -> {endpoint_text(old.dst)}"
@@ -93,7 +112,7 @@ def _surprise(surprise: ConfirmedSurprise) -> str:
 
 
 def _flow(flow: Flow) -> str:
-    return f"{flow.src} -> {flow.dst} {flow.port_text}"
+    return f"{endpoint_text(flow.src)} -> {endpoint_text(flow.dst)} {flow.port_text}"
 
 
 def _only_lines(report: DiffReport) -> Iterator[str]:
@@ -117,16 +136,25 @@ def _markdown(report: DiffReport) -> Iterator[str]:
     opened, closed = len(report.of(Change.OPENED)), len(report.of(Change.CLOSED))
     yield f"### NetworkPolicy: {_md(report.options.old)} → {_md(report.options.new)}"
     yield ""
+    whom = IN_GENERAL if report.scope is Scope.ANY_POD else f"the {report.comparison.pods} pods that are in both"
     if report.undecided:
         yield f"**Undecided**: {_md(report.undecided)}"
-    elif report.changes:
-        yield f"**{opened} opened, {closed} closed**, for the {report.comparison.pods} pods that are in both."
+        yield ""
+    if report.changes:
+        yield f"**{opened} opened, {closed} closed**, for {whom}."
         yield ""
         yield from _table(report.changes)
-    elif report.comparison.pods:
-        yield f"No flow opens or closes for the {report.comparison.pods} pods that are in both."
+    elif report.undecided:
+        yield f"What else may have changed for {whom} is not known."
+    elif report.comparison.pods or report.comparison.assumptions:
+        yield f"No flow opens or closes for {whom}."
     else:
         yield "No difference: the policies and namespaces are equal."
+    if report.comparison.assumptions:
+        yield ""
+        yield "Assumed of them:"
+        yield ""
+        yield from (f"- {_md(assumption)}" for assumption in report.comparison.assumptions)
     if report.comparison.one_sided:
         yield ""
         yield "Not compared:"
@@ -143,10 +171,10 @@ def _table(changes: Sequence[Confirmed]) -> Iterator[str]:
         passing, denying = changed.change.passing, changed.change.passing.other
         why = [f"{passing} allows {line}" for line in _why(one)]
         why += [f"{denying} denies {line}" for line in _blocked(one)]
-        why += [_surprise(one.surprise)] if one.surprise else []
+        why += [f"{SURPRISE.code} {SURPRISE.slug}: {_surprise(one.surprise)}"] if one.surprise else []
         cells = [
             mark,
-            *(_md(text) for text in (_names(changed.sources), _names(changed.targets), describe(changed.ports))),
+            *(_md(text) for text in (_names(changed.sources), _names(changed.targets), _ports_text(changed))),
             "<br>".join(_md(line) for line in why),
             _md(_witness(one)),
         ]
@@ -172,6 +200,8 @@ def render_json(report: DiffReport) -> str:
         "version": VERSION,
         "old": report.options.old,
         "new": report.options.new,
+        "scope": str(report.scope),
+        "assumptions": list(comparison.assumptions),
         "opened": [_change_json(one) for one in report.of(Change.OPENED)],
         "closed": [_change_json(one) for one in report.of(Change.CLOSED)],
         "not_compared": [
@@ -206,6 +236,7 @@ def _change_json(one: Confirmed) -> dict[str, object]:
         "from": [_party_json(party) for party in changed.sources],
         "to": [_party_json(party) for party in changed.targets],
         "ports": _ports(changed.ports),
+        "named": _named(changed),
         "allowed_by": [
             {**_rule_json(of.policy, of.rule), "reason": "rule"} for of in changed.why.rules
         ] + [
@@ -219,7 +250,7 @@ def _change_json(one: Confirmed) -> dict[str, object]:
             {**_rule_json(blocker.policy, None), "direction": str(blocker.direction)} for blocker in changed.blockers
         ],
         "witness": {
-            **_flow_json(changed.witness.new),
+            **_flow_json(one.witness.new),
             "old": str(one.decisions.old.verdict),
             "new": str(one.decisions.new.verdict),
         },
@@ -239,15 +270,47 @@ def _ports(ports: IntervalSet) -> list[str]:
     ]
 
 
-def _party_json(party: Party) -> dict[str, object]:
+def _named(changed: Changed | PossibleChange) -> list[dict[str, object]]:
+    ports = changed.declared if isinstance(changed, PossibleChange) else ()
+    return [{"name": one.name, "protocol": str(one.protocol), "declared": one.declared} for one in ports]
+
+
+def _party_json(party: Party | EndClass) -> dict[str, object]:
+    if isinstance(party, Party):
+        return {
+            "kind": party.kind.value,
+            "name": party.name,
+            "workload": party.workload.kind if party.workload else None,
+            "family": int(party.family) if party.family else None,
+            "pods": [str(pod) for pod in party.pods],
+            "addresses": [str(one) for one in (*party.cidrs, *party.addresses)],
+            "conditions": None,
+        }
+    anywhere = isinstance(party, PodClass) and party.addresses == EVERY_ADDRESS
     return {
-        "kind": party.kind.value,
-        "name": party.name,
-        "workload": party.workload.kind if party.workload else None,
-        "family": int(party.family) if party.family else None,
-        "pods": [str(pod) for pod in party.pods],
-        "addresses": [str(one) for one in (*party.cidrs, *party.addresses)],
+        "kind": "possible-pods" if isinstance(party, PodClass) else "external",
+        "name": class_text(party),
+        "workload": None,
+        "family": None,
+        "pods": [],
+        "addresses": [] if anywhere else [str(one) for one in prefixes(party.addresses)],
+        "conditions": _conditions_json(party) if isinstance(party, PodClass) else None,
     }
+
+
+def _conditions_json(pods: PodClass) -> dict[str, object]:
+    return {
+        "namespaces": {"names": list(pods.names), "excluded": pods.excluded},
+        "namespace_labels": [_condition_json(one) for one in pods.namespace_labels],
+        "namespace_labels_in": None if pods.labels_in is None else str(pods.labels_in).lower(),
+        "labels": [_condition_json(one) for one in pods.labels],
+        "any_address": pods.addresses == EVERY_ADDRESS,
+        "no_address": pods.unaddressed,
+    }
+
+
+def _condition_json(one: LabelCondition) -> dict[str, object]:
+    return {"key": one.key, "values": list(one.values), "excluded": one.excluded, "absent": one.absent}
 
 
 def _rule_json(policy: Policy | None, rule: Rule | None) -> dict[str, object]:
@@ -273,6 +336,7 @@ def _flow_json(flow: Flow) -> dict[str, object]:
 
 def _surprise_json(surprise: ConfirmedSurprise) -> dict[str, object]:
     return {
+        "code": SURPRISE.code,
         "isolated_by": {**_rule_json(surprise.policy, None), "direction": str(surprise.direction)},
         "added": surprise.added,
         "still_allowed_by": _rule_json(surprise.rule.policy, surprise.rule.rule),

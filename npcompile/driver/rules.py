@@ -17,7 +17,7 @@ from npcompile.backends.bpf import numbers
 from npcompile.backends.filters import limits
 from npcompile.diagnostics.errors import InputError
 from npcompile.diagnostics.model import RuleCode, diagnose
-from npcompile.driver import bindings, check, config, emit, lab, test
+from npcompile.driver import bindings, check, config, diff, emit, lab, test
 from npcompile.frontend import codes
 from npcompile.frontend.spec import codes as spec_codes
 from npcompile.readers import problems
@@ -29,6 +29,7 @@ _MODULES = (
     addressing,
     config,
     check,
+    diff,
     bindings,
     spec_codes,
     test,

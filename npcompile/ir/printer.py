@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import assert_never
 
+from npcompile.ir.classes import AddressClass, DeclaredPort, EndClass, LabelCondition, PodClass
 from npcompile.ir.cluster import Pod
 from npcompile.ir.flow import Endpoint
 from npcompile.ir.labels import Labels, Operator, Requirement, Selector
 from npcompile.ir.policy import BlockPeer, NamedPort, Peer, PodPeer, Policy, PortItem, PortRange, Rule
+from npcompile.netset import cidrs
+from npcompile.netset.intervals import IntervalSet
 from npcompile.netset.ports import FIRST_PORT, LAST_PORT
 
 
@@ -81,3 +85,72 @@ def endpoint_text(endpoint: Endpoint) -> str:
     """A flow's end with all that is known of it: `web/cron-7c (app=cron) 10.0.0.9`."""
     words = [pod_text(endpoint.pod)] if endpoint.pod else []
     return " ".join([*words, *([str(endpoint.address)] if endpoint.address else [])])
+
+
+def class_text(ends: EndClass) -> str:
+    """`app=web in namespaces labelled team=x`, `every pod in a, b at 10.0.0.0/8`, `every address but 10.0.0.0/8`."""
+    match ends:
+        case AddressClass():
+            return _addresses_text(ends.addresses)
+        case PodClass():
+            pods = _conditions_text(ends.labels) or "every pod"
+            return f"{pods}{_namespaces_text(ends)}{_own_address_text(ends)}"
+        case _:
+            assert_never(ends)
+
+
+def _namespaces_text(ends: PodClass) -> str:
+    names = ", ".join(ends.names)
+    labels = _conditions_text(ends.namespace_labels)
+    if labels and ends.labels_in is not None:
+        labels += f" as {ends.labels_in} has them"
+    if ends.excluded:
+        but = f" but {names}" if names else ""
+        return f" in namespaces labelled {labels}{but}" if labels else f" in every namespace{but}" if but else ""
+    return f" in {names} labelled {labels}" if labels else f" in {names}"
+
+
+def _own_address_text(ends: PodClass) -> str:
+    if ends.addresses == cidrs.EVERY_ADDRESS:
+        return "" if ends.unaddressed else " with an address"
+    if not ends.addresses:
+        return " without an address"
+    return f" at {_addresses_text(ends.addresses)}" + (" or without an address" if ends.unaddressed else "")
+
+
+def _addresses_text(addresses: IntervalSet) -> str:
+    """CIDRs, or a larger one and those that are missing of it, where these are fewer."""
+    if addresses == cidrs.EVERY_ADDRESS:
+        return "every address"
+    ways = [[str(one) for one in cidrs.prefixes(addresses)]]
+    wholes = [("every address", cidrs.EVERY_ADDRESS)]
+    if len({cidrs.family_of(cidrs.at(first)) for first, _ in addresses}) == 1:
+        around = cidrs.enclosing(addresses)
+        wholes.append((str(around), cidrs.block(around)))
+    for name, whole in wholes:
+        missing = [str(one) for one in cidrs.prefixes(whole - addresses)]
+        if missing:
+            ways.append([f"{name} but {missing[0]}", *missing[1:]])
+    return ", ".join(min(ways, key=lambda way: len(way)))
+
+
+def _conditions_text(conditions: Iterable[LabelCondition]) -> str:
+    return ",".join(condition_text(one) for one in conditions)
+
+
+def condition_text(condition: LabelCondition) -> str:
+    """As kubectl writes selectors; what no selector can say is in brackets: `(!app or app=web)`."""
+    key, values = condition.key, condition.values
+    if condition.excluded:
+        present = [] if condition.absent else [Requirement(key=key, operator=Operator.EXISTS)]
+        others = [Requirement(key=key, operator=Operator.NOT_IN, values=values)] if values else []
+        return ",".join(map(requirement_text, (*present, *others)))
+    lacking = [Requirement(key=key, operator=Operator.DOES_NOT_EXIST)] if condition.absent else []
+    having = [Requirement(key=key, operator=Operator.IN, values=values)] if values else []
+    words = [requirement_text(one) for one in (*lacking, *having)]
+    return words[0] if len(words) == 1 else f"({' or '.join(words)})"
+
+
+def declared_text(ports: Iterable[DeclaredPort]) -> str:
+    """What the destination declares: `named tcp/http`, `not named tcp/http`."""
+    return ", ".join(f"{'' if one.declared else 'not '}named {one.protocol}/{one.name}" for one in ports)

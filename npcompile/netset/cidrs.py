@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from npcompile.netset.intervals import IntervalSet, union
 
@@ -78,6 +78,13 @@ def prefixes(addresses: IntervalSet) -> Iterator[Network]:
             size = min(aligned, fitting)
             yield IPv6Network((offset, 128 - size)) if family is Family.V6 else IPv4Network((offset, 32 - size))
             start += 1 << size
+
+
+def enclosing(addresses: IntervalSet) -> Network:
+    """The smallest network that holds a set, which is not empty and of one family."""
+    first, last = at(addresses.bounds[0]), at(addresses.bounds[-1] - 1)
+    length = first.max_prefixlen - (int(first) ^ int(last)).bit_length()
+    return ip_network(f"{first}/{length}", strict=False)
 
 
 SPECIAL = union(

@@ -34,6 +34,7 @@ from npcompile.symbolic.assume import ASSUMPTIONS, COMPARED
 from npcompile.symbolic.boxes import LabelBox, PeerBox
 from npcompile.symbolic.cover import Box, Cover
 from npcompile.symbolic.end_axes import EndAxes, EndBox, Group, PortAxes, PortBox, described
+from npcompile.symbolic.ends import End
 from npcompile.symbolic.properties import other_way
 from npcompile.symbolic.solve import OutOfEffortError
 from npcompile.symbolic.versions import Versions
@@ -63,40 +64,24 @@ class _Pair(NamedTuple):
     sides: Both[dict[Direction, _Side]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
-    """A box between two groups, in terms of both ends and the port."""
-
-    source: EndBox
-    target: EndBox
-    port: PortBox
-    pair: _Pair
-    term: z3.BoolRef
-
-    @property
-    def order(self) -> tuple[object, ...]:
-        return (self.target.order, self.source.order, self.port.order)
-
-
 def possible_changes(old: Program, new: Program, effort: int, *, seed: int = 0) -> PossibleChanges:
     """Everything that a change of policies and namespaces opens and closes, whatever pods there are."""
     versions = Versions(Both(old, new), effort=effort, seed=seed)
-    pairs = list(_Pairs(versions).different())
+    questions = [_Question(versions, pair) for pair in _Pairs(versions).different()]
     changes: list[PossibleChange] = []
     unsettled: list[Unsettled] = []
     for change in Change:
         found: list[_Found] = []
-        for pair in pairs:
-            question = _Question(versions, pair, change)
+        for question in questions:
             try:
-                found += question.boxes()
+                found += question.boxes(change)
             except OutOfEffortError:
-                unsettled.append(question.unsettled())
+                unsettled.append(question.unsettled(change))
         for parts in _merged(found):
             try:
-                changes.append(_Telling(versions, change, parts).change())
+                changes.append(_Telling(change, parts).change())
             except OutOfEffortError:
-                unsettled += [_Question(versions, one.pair, change).unsettled() for one in parts]
+                unsettled += [one.question.unsettled(change) for one in parts]
     return PossibleChanges(changes=tuple(changes), unsettled=tuple(unsettled), assumptions=(*ASSUMPTIONS, *COMPARED))
 
 
@@ -185,86 +170,130 @@ class _Pairs:
 
 
 class _Question:
-    """What opens, or closes, between two groups."""
+    """What opens and what closes between two groups.  All of it is asked of one query."""
 
-    def __init__(self, versions: Versions, pair: _Pair, change: Change) -> None:
-        self._versions, self._pair, self._change = versions, pair, change
-        flow, encoding, vocabulary = versions.encoding.flow, versions.encoding, versions.vocabulary
-        self._source = EndAxes(encoding, vocabulary, flow.src, pair.source, list(self._seen(Direction.EGRESS)))
-        self._target = EndAxes(encoding, vocabulary, flow.dst, pair.target, list(self._seen(Direction.INGRESS)))
+    def __init__(self, versions: Versions, pair: _Pair) -> None:
+        self.versions, self.pair = versions, pair
+        encoding, flow = versions.encoding, versions.encoding.flow
+        self._source = self._axes(flow.src, pair.source, self._seen(Direction.EGRESS))
+        self._target = self._axes(flow.dst, pair.target, self._seen(Direction.INGRESS))
         self._port = PortAxes(encoding, list(self._items()), pods=not pair.target.outside)
+        apart = [versions.apart()] if self._source.judged_by_address and self._target.judged_by_address else []
+        self.query = versions.query(*_within(versions, pair), *apart)
+        self._names: dict[int, tuple[z3.BoolRef, z3.BoolRef]] = {}  # literals by their terms' numbers, and the terms
+        self._cover: Cover | None = None
 
-    def boxes(self) -> list[_Found]:
+    def boxes(self, change: Change) -> list[_Found]:
         """The boxes of what changes, none of which the others make superfluous."""
-        scope = scope_of(self._versions, self._pair)
-        passing = self._change.passing
-        target = self._versions.encoding.every((self._allows(passing), z3.Not(self._allows(passing.other))))
-        axes = [*self._source.axes, *self._target.axes, *self._port.axes]
-        cover = Cover(self._versions.encoding, axes, self._versions.query, scope=scope, target=target)
-        return [self._read(box, z3.And(scope, cover.term(box))) for box in cover.irredundant(list(cover.boxes()))]
+        passing = change.passing
+        inside = z3.And(self._allows(passing), z3.Not(self._allows(passing.other)))
+        literal = self.name(inside)
+        if not self.query.satisfiable(switches=[literal]):
+            return []
+        if self._cover is None:
+            self._cover = Cover(self.query, [*self._source.axes, *self._target.axes, *self._port.axes])
+        return [self._read(box, self._cover.assumed(box)) for box in self._cover.boxes(literal)]
 
-    def unsettled(self) -> Unsettled:
+    def unsettled(self, change: Change) -> Unsettled:
         """That not all of it was found."""
-        ends = (self._whole(self._pair.source), self._whole(self._pair.target))
-        source, target = (described(self._versions.vocabulary, one) for one in ends)
-        return Unsettled(change=self._change, source=source, target=target)
+        flow, vocabulary = self.versions.encoding.flow, self.versions.vocabulary
+        ends = (self._axes(flow.src, group, ()) for group in (self.pair.source, self.pair.target))
+        source, target = (
+            described(vocabulary, one.read(tuple(frozenset(range(axis.size)) for axis in one.axes))) for one in ends
+        )
+        return Unsettled(change=change, source=source, target=target)
+
+    def name(self, term: z3.BoolRef) -> z3.BoolRef:
+        """A literal for a term."""
+        number = term.get_id()
+        if number not in self._names:
+            self._names[number] = (self.query.name(term), term)
+        return self._names[number][0]
 
     def _allows(self, version: Version) -> z3.BoolRef:
-        encoding, sides = self._versions.encodings[version], self._pair.sides[version]
+        encoding, sides = self.versions.encodings[version], self.pair.sides[version]
         return encoding.every(
             encoding.allowed(direction, side.policies, side.rules) for direction, side in sides.items()
         )
 
+    def _axes(self, end: End, group: Group, seen: Iterable[PeerBox | LabelBox]) -> EndAxes:
+        return EndAxes(self.versions.encoding, self.versions.vocabulary, end, group, list(seen))
+
     def _seen(self, direction: Direction) -> Iterator[PeerBox | LabelBox]:
         """The boxes that policies judge an end by: the subject of this direction, and the other one's peer."""
         for version in Version:
-            known, sides = self._versions.boxes[version], self._pair.sides[version]
+            known, sides = self.versions.boxes[version], self.pair.sides[version]
             yield from (known.subjects(policy) for policy in sides[direction].policies)
             for of in sides[other_way(direction)].rules:
                 yield from known.rule(of).peers or ()
 
     def _items(self) -> Iterator[PortItem]:
-        for sides in self._pair.sides:
+        for sides in self.pair.sides:
             for side in sides.values():
                 yield from (item for of in side.rules for item in of.rule.match.ports)
 
-    def _read(self, box: Box, term: z3.BoolRef) -> _Found:
+    def _read(self, box: Box, assumed: Sequence[z3.BoolRef]) -> _Found:
         first = len(self._source.axes)
         second = first + len(self._target.axes)
         return _Found(
             source=self._source.read(box[:first]),
             target=self._target.read(box[first:second]),
             port=self._port.read(box[second:]),
-            pair=self._pair,
-            term=term,
+            question=self,
+            assumed=tuple(assumed),
         )
 
-    def _whole(self, group: Group) -> EndBox:
-        axes = EndAxes(self._versions.encoding, self._versions.vocabulary, self._versions.encoding.flow.src, group, [])
-        return axes.read(tuple(axis.every for axis in axes.axes))
 
-
-def scope_of(versions: Versions, pair: _Pair) -> z3.BoolRef:
-    """Whether the ends of a flow are of two groups."""
+def _within(versions: Versions, pair: _Pair) -> Iterator[z3.BoolRef]:
+    """What is true of the flows between two groups."""
     encoding, flow = versions.encoding, versions.encoding.flow
-    terms = [
-        z3.Not(end.is_pod) if group.outside else z3.And(end.is_pod, encoding.in_names(end, group.names))
-        for end, group in ((flow.src, pair.source), (flow.dst, pair.target))
-    ]
-    return encoding.every((*terms, versions.apart()))
+    for end, group in ((flow.src, pair.source), (flow.dst, pair.target)):
+        if group.outside:
+            yield z3.Not(end.is_pod)
+        else:
+            yield from (end.is_pod, encoding.in_names(end, group.names))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Found:
+    """A box between two groups, in terms of both ends and the port, and what to assume for it."""
+
+    source: EndBox
+    target: EndBox
+    port: PortBox
+    question: _Question
+    assumed: tuple[z3.BoolRef, ...]
+
+    @property
+    def order(self) -> tuple[object, ...]:
+        return (self.target.order, self.source.order, self.port.order)
+
+    def some(self, *literals: z3.BoolRef) -> bool:
+        """Whether some flow of the box has all of some literals."""
+        return self.question.query.satisfiable(switches=[*self.assumed, *literals])
+
+    def example(self, direction: Direction, *literals: z3.BoolRef) -> Example:
+        """The canonical one of the flows that `some` is about; there must be one."""
+        query, versions = self.question.query, self.question.versions
+        with query.scope():
+            query.add(*self.assumed, *literals, versions.apart())
+            if not query.satisfiable():
+                raise InternalError("a difference without a flow")
+            return versions.example(query, direction)
 
 
 class _Telling:
     """Makes one change of boxes that are together the product of their sources, their targets and one port."""
 
-    def __init__(self, versions: Versions, change: Change, parts: Sequence[_Found]) -> None:
-        self._versions, self._change, self._parts = versions, change, parts
+    def __init__(self, change: Change, parts: Sequence[_Found]) -> None:
+        self._change, self._parts = change, parts
         self._first = min(parts, key=lambda one: one.order)
-        self._causes = [_Causes(versions, one) for one in parts]
+        self._causes = [_Causes(one) for one in parts]
 
     def change(self) -> PossibleChange:
         """The change, with its causes and the canonical flow of its first box."""
         passing, port = self._change.passing, self._first.port
+        sideways = Direction.EGRESS if self._first.question.pair.target.outside else Direction.INGRESS
         return PossibleChange(
             change=self._change,
             sources=self._described(one.source for one in self._parts),
@@ -273,19 +302,13 @@ class _Telling:
             declared=port.declared,
             why=_all_passing(one.passing(passing) for one in self._causes),
             blockers=_all_blockers(one.blockers(passing.other) for one in self._causes),
-            example=self._example(),
+            example=self._first.example(sideways),
             surprise=self._surprise() if self._change is Change.CLOSED else None,
         )
 
     def _described(self, ends: Iterable[EndBox]) -> tuple[EndClass, ...]:
-        return tuple(described(self._versions.vocabulary, one) for one in _joined(ends))
-
-    def _example(self) -> Example:
-        query = self._versions.query(self._first.term)
-        if not query.satisfiable():
-            raise InternalError("a difference without a flow")
-        direction = Direction.EGRESS if self._first.pair.target.outside else Direction.INGRESS
-        return self._versions.example(query, direction)
+        vocabulary = self._first.question.versions.vocabulary
+        return tuple(described(vocabulary, one) for one in _joined(ends))
 
     def _surprise(self) -> SurpriseExample | None:
         return next((found for one in self._causes if (found := one.surprise()) is not None), None)
@@ -294,59 +317,54 @@ class _Telling:
 class _Causes:
     """Why the flows of a box pass in one version, and not in the other."""
 
-    def __init__(self, versions: Versions, found: _Found) -> None:
-        self._versions, self._found = versions, found
+    def __init__(self, found: _Found) -> None:
+        self._found = found
+        self._encodings, self._sides = found.question.versions.encodings, found.question.pair.sides
+        self._name = found.question.name
 
     def passing(self, version: Version) -> Passing:
         """Every rule that decides some of the flows, the first that matches, and where no rule is needed."""
-        encoding = self._versions.encodings[version]
+        encoding = self._encodings[version]
         rules: list[RuleOf] = []
         open_: list[Direction] = []
-        for direction in (Direction.EGRESS, Direction.INGRESS):
-            side = self._found.pair.sides[version][direction]
+        for direction, side in self._sides[version].items():
             before: list[z3.BoolRef] = []
             for of in side.rules:
-                explicit = encoding.explicit(of)
-                if self._some(explicit, *before):
+                explicit = self._name(encoding.explicit(of))
+                if self._found.some(explicit, *before):
                     rules.append(of)
                 before.append(z3.Not(explicit))
-            isolated = encoding.isolated(direction, side.policies)
-            if self._some(encoding.subject(direction).is_pod, z3.Not(isolated)):
+            isolated = self._name(encoding.isolated(direction, side.policies))
+            if self._found.some(encoding.subject(direction).is_pod, z3.Not(isolated)):
                 open_.append(direction)
         return Passing(rules=tuple(rules), not_isolated=tuple(open_), own_node=False)
 
     def blockers(self, version: Version) -> Iterator[Blocker]:
         """The least policy that isolates each of the ends that deny."""
-        encoding = self._versions.encodings[version]
-        for direction, side in self._found.pair.sides[version].items():
-            denied = z3.Not(encoding.allowed(direction, side.policies, side.rules))
+        encoding = self._encodings[version]
+        for direction, side in self._sides[version].items():
+            allowed = self._name(encoding.allowed(direction, side.policies, side.rules))
             before: list[z3.BoolRef] = []
             for policy in side.policies:
-                selected = encoding.selects(policy, encoding.subject(direction))
-                if self._some(denied, selected, *before):
+                selected = self._name(encoding.selects(policy, encoding.subject(direction)))
+                if self._found.some(z3.Not(allowed), selected, *before):
                     yield Blocker(direction=direction, policy=policy)
                 before.append(z3.Not(selected))
 
     def surprise(self) -> SurpriseExample | None:
         """The first flow that a newly isolated end denies, and that a rule of the other end's allows."""
-        old, new = self._versions.encodings
+        old, new = self._encodings
         for direction in (Direction.INGRESS, Direction.EGRESS):
-            before, now = (sides[direction] for sides in self._found.pair.sides)
-            far = self._found.pair.sides.new[other_way(direction)]
-            term = new.every(
-                (
-                    z3.Not(old.isolated(direction, before.policies)),
-                    z3.Not(new.allowed(direction, now.policies, now.rules)),
-                    new.some(map(new.explicit, far.rules)),
-                )
+            before, now = (sides[direction] for sides in self._sides)
+            wanted = new.some(map(new.explicit, self._sides.new[other_way(direction)].rules))
+            literals = (
+                z3.Not(self._name(old.isolated(direction, before.policies))),
+                z3.Not(self._name(new.allowed(direction, now.policies, now.rules))),
+                self._name(wanted),
             )
-            query = self._versions.query(self._found.term, term)
-            if far.rules and query.satisfiable():
-                return SurpriseExample(direction=direction, example=self._versions.example(query, direction))
+            if self._found.some(*literals):
+                return SurpriseExample(direction=direction, example=self._found.example(direction, *literals))
         return None
-
-    def _some(self, *constraints: z3.BoolRef) -> bool:
-        return self._versions.query(self._found.term, *constraints).satisfiable()
 
 
 def _all_passing(parts: Iterable[Passing]) -> Passing:

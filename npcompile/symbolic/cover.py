@@ -7,13 +7,12 @@ when no flow is left, so that the union of the boxes is the set.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import z3
 
 from npcompile.diagnostics.errors import InternalError
-from npcompile.symbolic.encode import Encoding
 from npcompile.symbolic.solve import OutOfEffortError, Query
 
 Box = tuple[frozenset[int], ...]  # for each axis the values that it may have
@@ -28,83 +27,82 @@ class Axis:
     size: int
     term: Callable[[frozenset[int]], z3.BoolRef]
 
-    @property
-    def every(self) -> frozenset[int]:
-        """All values."""
-        return frozenset(range(self.size))
-
 
 class Cover:
-    """The boxes of the set of possible flows, of `scope`, for which `target` is true.
+    """Boxes of the flows of a query, whose axes they may restrict.
 
-    `query` makes a query for possible flows with further constraints.  Flows that no two ends can have may lie in a
-    box, and mean nothing there.
+    Every flow must have one value of each axis.  Flows that the query does not have may lie in a box, and mean nothing
+    there.  All questions are asked under assumptions: the values that a box leaves out are switched off.
     """
 
-    def __init__(
-        self,
-        encoding: Encoding,
-        axes: Sequence[Axis],
-        query: Callable[..., Query],
-        *,
-        scope: z3.BoolRef,
-        target: z3.BoolRef,
-    ) -> None:
-        self._encoding, self._axes = encoding, axes
-        self._query, self._scope, self._target = query, scope, target
-        self._inside = query(scope, target)
-        self._outside: Query | None = None
+    def __init__(self, query: Query, axes: Sequence[Axis]) -> None:
+        self._query = query
+        self._has = [[query.name(axis.term(frozenset({value}))) for value in range(axis.size)] for axis in axes]
+        self._lacks = [[z3.Not(literal) for literal in literals] for literals in self._has]
 
-    def boxes(self) -> Iterator[Box]:
-        """Maximal boxes that together are the set.  Raises `OutOfEffortError` where there are too many."""
-        count = 0
-        while self._inside.satisfiable():
-            if count == LIMIT:
+    def boxes(self, inside: z3.BoolRef) -> list[Box]:
+        """Maximal boxes that together are the set of flows for which a literal is true, none of which is superfluous.
+
+        Raises `OutOfEffortError` where there are too many.
+        """
+        found: list[Box] = []
+        outside_of: list[z3.BoolRef] = []
+        while self._query.satisfiable(switches=[inside, *outside_of]):
+            if len(found) == LIMIT:
                 raise OutOfEffortError
-            box = self._grown(self._least())
-            self._inside.add(z3.Not(self.term(box)))
-            yield box
-            count += 1
+            box = self._grown(self._least([inside, *outside_of]), z3.Not(inside))
+            found.append(box)
+            outside_of.append(self._query.either(_left_out(self._has, box)))
+        return self._irredundant(found, outside_of)
 
-    def irredundant(self, boxes: Sequence[Box]) -> list[Box]:
+    def _irredundant(self, boxes: Sequence[Box], outside_of: Sequence[z3.BoolRef]) -> list[Box]:
         """Without those that the rest makes superfluous, the first ones being dropped first."""
-        kept = list(boxes)
-        for box in boxes if len(boxes) > 1 else ():
-            rest = [one for one in kept if one is not box]
-            if not self._query(self._scope, self.term(box), *(z3.Not(self.term(one)) for one in rest)).satisfiable():
+        kept = list(range(len(boxes)))
+        for place, box in enumerate(boxes):
+            rest = [one for one in kept if one != place]
+            others = [outside_of[one] for one in rest]
+            if rest and not self._query.satisfiable(switches=[*self.assumed(box), *others]):
                 kept = rest
-        return kept
+        return [boxes[place] for place in kept]
 
-    def term(self, box: Box) -> z3.BoolRef:
-        """Whether the flow is in a box, if it is one of the scope."""
-        restricted = ((axis, values) for axis, values in zip(self._axes, box, strict=True) if len(values) < axis.size)
-        return self._encoding.every(axis.term(values) for axis, values in restricted)
+    def assumed(self, box: Box) -> list[z3.BoolRef]:
+        """What is true of the flows in a box."""
+        return _left_out(self._lacks, box)
 
-    def _least(self) -> Box:
-        """The least flow that is in no box yet, having just been told that there is one."""
-        with self._inside.scope():
-            return tuple(frozenset({self._first(axis)}) for axis in self._axes)
+    def _least(self, among: Sequence[z3.BoolRef]) -> Box:
+        """The least flow among some, one of which was just found."""
+        chosen = list(among)
+        for has, lacks in zip(self._has, self._lacks, strict=True):
+            value = self._value(has)
+            while value and self._query.satisfiable(switches=[*chosen, *lacks[value:]]):
+                value = self._value(has)
+            chosen.append(has[value])
+        return tuple(frozenset({self._value(has)}) for has in self._has)
 
-    def _first(self, axis: Axis) -> int:
-        return self._inside.first_of(lambda value: axis.term(frozenset({value})), axis.size)
+    def _value(self, has: Sequence[z3.BoolRef]) -> int:
+        """The value, on an axis, of the flow that was found last."""
+        for value, literal in enumerate(has):
+            if self._query.holds(literal):
+                return value
+        raise InternalError("a flow has no value on an axis")
 
-    def _grown(self, box: Box) -> Box:
+    def _grown(self, box: Box, outside: z3.BoolRef) -> Box:
         """A box that cannot grow.  Once an axis has all the values that it can, growing others never adds one."""
-        for place in range(len(self._axes)):
-            box = (*box[:place], self._possible(box, place), *box[place + 1 :])
+        for place, (has, lacks) in enumerate(zip(self._has, self._lacks, strict=True)):
+            every = frozenset(range(len(has)))
+            rest = self.assumed((*box[:place], every, *box[place + 1 :]))
+            known = set(box[place])  # what is in already, and what cannot be
+            while self._query.satisfiable(switches=[outside, *rest, *(lacks[value] for value in known)]):
+                known.add(self._value(has))
+            box = (*box[:place], every - known | box[place], *box[place + 1 :])
         return box
 
-    def _possible(self, box: Box, place: int) -> frozenset[int]:
-        """All values of an axis with which, the others being as in a box, every flow is in the set."""
-        if self._outside is None:
-            self._outside = self._query(self._scope, z3.Not(self._target))
-        outside, axis = self._outside, self._axes[place]
-        values = set(axis.every - box[place])
-        with outside.scope():
-            outside.add(self.term((*box[:place], axis.every, *box[place + 1 :])))
-            while values and outside.satisfiable(axis.term(frozenset(values))):
-                refuted = {value for value in values if outside.holds(axis.term(frozenset({value})))}
-                if not refuted:
-                    raise InternalError("a flow has no value on an axis")
-                values -= refuted
-        return box[place] | values
+
+def _left_out(literals: Sequence[Sequence[z3.BoolRef]], box: Box) -> list[z3.BoolRef]:
+    """The literals of the values that a box leaves out."""
+    return [
+        literal
+        for own, values in zip(literals, box, strict=True)
+        for value, literal in enumerate(own)
+        if value not in values
+    ]

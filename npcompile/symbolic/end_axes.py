@@ -88,6 +88,11 @@ class EndAxes:
         if self._addresses:
             self._add(len(self._addresses) + pods, lambda values: self._at(encoding, end, values))
 
+    @property
+    def judged_by_address(self) -> bool:
+        """Whether addresses are one of the axes."""
+        return bool(self._addresses)
+
     def _add(self, size: int, term: Callable[[frozenset[int]], z3.BoolRef]) -> None:
         self.axes.append(Axis(size=size, term=cache(term)))
 

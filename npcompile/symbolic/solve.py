@@ -34,6 +34,7 @@ class Query:
         self._solver.set("rlimit", effort)
         self._model: z3.ModelRef | None = None
         self._ctx = ctx
+        self._named = 0
         self.add(*constraints)
 
     def add(self, *constraints: z3.BoolRef) -> None:
@@ -68,6 +69,17 @@ class Query:
             self.add(z3.Implies(switch, constraint))
             made.append(switch)
         return made
+
+    def name(self, constraint: z3.BoolRef) -> z3.BoolRef:
+        """A literal that is true of the flows that satisfy a constraint, and of no others: a switch both ways."""
+        self._named += 1
+        literal = z3.Bool(f"name {self._named}", self._ctx)
+        self.add(literal == constraint)
+        return literal
+
+    def either(self, literals: Iterable[z3.BoolRef]) -> z3.BoolRef:
+        """A literal that is true of the flows of which one of some is."""
+        return self.name(z3.Or(*literals, self._ctx))
 
     @contextmanager
     def scope(self) -> Iterator[None]:

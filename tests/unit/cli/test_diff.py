@@ -20,6 +20,7 @@ from tests.golden import Golden
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "diff"
 CASES = sorted(folder.name for folder in GOLDEN.iterdir())
+IN_GENERAL = sorted(folder.name for folder in GOLDEN.with_name("diff-in-general").iterdir())
 SUFFIXES = {"text": "txt", "json": "json", "markdown": "md"}
 
 WORKLOADS = """\
@@ -57,6 +58,15 @@ def test_golden(case: str, output_format: str, golden: Golden) -> None:
     result = npcompile("diff", "old", "new", "--output-format", output_format, cwd=GOLDEN / case)
     assert result.code == 1
     golden.check(result.out, GOLDEN / case / f"diff.{SUFFIXES[output_format]}")
+
+
+@pytest.mark.parametrize("case", IN_GENERAL)
+@pytest.mark.parametrize("output_format", SUFFIXES)
+def test_golden_without_pods(case: str, output_format: str, golden: Golden) -> None:
+    folder = GOLDEN.with_name("diff-in-general") / case
+    result = npcompile("diff", "old.yaml", "new.yaml", "--output-format", output_format, cwd=folder)
+    assert result.code == 1
+    golden.check(result.out, folder / f"diff.{SUFFIXES[output_format]}")
 
 
 @pytest.mark.parametrize(
@@ -115,20 +125,66 @@ def test_an_inventory_is_added_to_both(tmp_path: Path) -> None:
     assert npcompile("diff", pods, pods, "--inventory", pods).code == 0
 
 
-def test_without_pods_nothing_is_known(tmp_path: Path) -> None:
-    old, new = write(tmp_path / "a.yaml", POLICY), write(tmp_path / "b.yaml", OTHER_PORT)
-    for options in ([], ["--fail-on", "widened"], ["--output-format", "markdown"], ["--output-format", "json"]):
-        result = npcompile("diff", old, new, *options)
-        assert result.code == 3
-        assert "No flow" not in result.out + result.err
-        assert "not supported" in result.out
-        assert "undecided" in result.err
+def test_without_pods_every_pod_that_could_exist_is_meant(tmp_path: Path) -> None:
+    old, new = write(tmp_path / "a.yaml", POLICY), write(tmp_path / "b.yaml", TWO_PORTS)
+    result = npcompile("diff", old, new, "--output-format", "json")
+    assert (result.code, result.json["scope"], result.json["closed"]) == (1, "any-pod", [])
+    (opened,) = result.json["opened"]
+    assert ([one["name"] for one in opened["from"]], opened["ports"]) == (["app=web in shop"], ["tcp/81"])
+    assert opened["to"][0]["conditions"]["namespaces"] == {"names": ["shop"], "excluded": False}
+    assert opened["denied_by"][0]["file"] == str(old)
+    assert result.json["assumptions"]
+    assert npcompile("diff", old, new, "--fail-on", "narrowed").code == 0
+    assert npcompile("diff", new, old, "--fail-on", "narrowed").code == 1
+    for output_format in ("text", "markdown"):
+        out = npcompile("diff", old, new, "--output-format", output_format).out
+        assert "every pod that could exist" in out
+        assert "a namespace of the input has exactly the labels" in out
+
+
+def test_without_pods_and_without_a_difference(tmp_path: Path) -> None:
+    old = write(tmp_path / "a.yaml", POLICY)
     same = npcompile("diff", old, old)
-    assert same.code == 0
+    assert (same.code, same.out) == (0, "")
     assert "the policies and namespaces are equal" in same.err
     assert "policies and namespaces are equal" in npcompile("diff", old, old, "--output-format", "markdown").out
     labelled = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {team: x}}\n"
-    assert npcompile("diff", old, write(tmp_path / "c.yaml", POLICY, labelled)).code == 3
+    renamed = POLICY.replace("name: p,", "name: other,")
+    for new in (write(tmp_path / "b.yaml", POLICY, labelled), write(tmp_path / "c.yaml", renamed)):
+        result = npcompile("diff", old, new)
+        assert (result.code, result.out) == (0, "")
+        assert "No flow opens or closes; for every pod that could exist" in result.err
+        assert "No flow opens or closes for every pod" in npcompile("diff", old, new, "--output-format", "markdown").out
+
+
+def test_symbolic_goes_beyond_the_pods_of_the_input(tmp_path: Path) -> None:
+    free = POLICY.replace("app: web", "app: nobody-yet")
+    old, new = write(tmp_path / "a.yaml", WORKLOADS, free), write(tmp_path / "b.yaml", WORKLOADS)
+    for file in (old, new):
+        assert npcompile("diff", file, file, "--symbolic").code == 0
+    same = write(tmp_path / "c.yaml", WORKLOADS, free.replace("port: 80", "port: 81"))
+    assert npcompile("diff", old, same).code == 0
+    result = npcompile("diff", old, same, "--symbolic", "--output-format", "json")
+    assert (result.code, result.json["scope"]) == (1, "any-pod")
+    assert result.json["opened"][0]["witness"]["dst"] == "shop/api"
+
+
+@pytest.mark.parametrize("output_format", SUFFIXES)
+def test_out_of_effort_is_undecided(tmp_path: Path, output_format: str) -> None:
+    old, new = write(tmp_path / "a.yaml", POLICY), write(tmp_path / "b.yaml", OTHER_PORT)
+    result = npcompile("diff", old, new, "--effort", "1", "--output-format", output_format)
+    assert result.code == 3
+    assert "No flow" not in result.out + result.err
+    assert "what else is opened from" in result.out
+    assert "undecided" in result.err
+    assert "larger `--effort`" in result.err
+
+
+def test_pods_on_one_side_only(tmp_path: Path) -> None:
+    old, new = write(tmp_path / "a.yaml", POLICY), write(tmp_path / "b.yaml", WORKLOADS, OTHER_PORT)
+    result = npcompile("diff", old, new, "--fail-on", "widened")
+    assert (result.code, "no pod is in both" in result.err, "`--symbolic`" in result.err) == (3, True, True)
+    assert npcompile("diff", old, new, "--symbolic", "--fail-on", "widened").code == 1
 
 
 def test_pods_of_one_side_are_not_compared(tmp_path: Path) -> None:
@@ -271,7 +327,7 @@ def test_two_commits_and_a_file(repository: Repository) -> None:
     assert repository.diff("git:HEAD", ".").code == 0
     assert repository.diff("git:HEAD", "git:main^{commit}").code == 0
     policies = ("git:HEAD~1:k8s/sub/policy.yaml", "git:HEAD:k8s/sub/policy.yaml")
-    assert repository.diff(*policies).code == 3
+    assert repository.diff(*policies, "--output-format", "json").json["scope"] == "any-pod"
     assert repository.diff(*policies, "--inventory", "git:HEAD:k8s/all.yaml").code == 1
 
 
