@@ -16,7 +16,7 @@ from npcompile.diagnostics.model import Scope
 from npcompile.driver.diff import SURPRISE, Confirmed, ConfirmedSurprise, DiffReport
 from npcompile.ir.classes import EndClass, LabelCondition, PodClass
 from npcompile.ir.flow import Flow
-from npcompile.ir.policy import Policy, Rule
+from npcompile.ir.policy import Direction, Policy, Rule
 from npcompile.ir.printer import class_text, declared_text, endpoint_text, rule_text
 from npcompile.ir.versions import Change
 from npcompile.netset.cidrs import EVERY_ADDRESS, prefixes
@@ -26,6 +26,7 @@ from npcompile.questions import PossibleChange
 from npcompile.source import Span
 
 VERSION = 1
+_SHOWN = 8  # lines of rules for people, a direction
 IN_GENERAL = "every pod that could exist"
 
 
@@ -69,7 +70,12 @@ def _ports_text(changed: Changed | PossibleChange) -> str:
 
 def _why(one: Confirmed) -> Iterator[str]:
     why = one.changed.why
-    yield from (f"{of.rule.direction}: by {_rule(of.policy, of.rule)}" for of in why.rules)
+    for direction in Direction:
+        rules = [of for of in why.rules if of.rule.direction is direction]
+        shown = rules if len(rules) <= _SHOWN else rules[: _SHOWN - 1]
+        yield from (f"{direction}: by {_rule(of.policy, of.rule)}" for of in shown)
+        if len(shown) < len(rules):
+            yield f"{direction}: by {len(rules) - len(shown)} other rules, which JSON lists"
     yield from (f"{direction}: no policy isolates {_subject(direction.value)}" for direction in why.not_isolated)
     if why.own_node:
         yield "ingress: a pod's own node always reaches it"

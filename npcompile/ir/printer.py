@@ -88,7 +88,7 @@ def endpoint_text(endpoint: Endpoint) -> str:
 
 
 def class_text(ends: EndClass) -> str:
-    """`app=web in namespaces labelled team=x`, `every pod in a, b at 10.0.0.0/8`, `every address but 10.0.0.0/8`."""
+    """`app=web in namespaces labelled team=x`, `every pod in a, b at 10.0.0.0/8`, `every address (but 10.0.0.0/8)`."""
     match ends:
         case AddressClass():
             return _addresses_text(ends.addresses)
@@ -119,19 +119,19 @@ def _own_address_text(ends: PodClass) -> str:
 
 
 def _addresses_text(addresses: IntervalSet) -> str:
-    """CIDRs, or a larger one and those that are missing of it, where these are fewer."""
+    """CIDRs, or larger ones and what is missing of them, where these are fewer: `10.0.0.0/8 (but 10.1.0.0/16)`."""
     if addresses == cidrs.EVERY_ADDRESS:
         return "every address"
-    ways = [[str(one) for one in cidrs.prefixes(addresses)]]
-    wholes = [("every address", cidrs.EVERY_ADDRESS)]
-    if len({cidrs.family_of(cidrs.at(first)) for first, _ in addresses}) == 1:
-        around = cidrs.enclosing(addresses)
-        wholes.append((str(around), cidrs.block(around)))
-    for name, whole in wholes:
-        missing = [str(one) for one in cidrs.prefixes(whole - addresses)]
-        if missing:
-            ways.append([f"{name} but {missing[0]}", *missing[1:]])
-    return ", ".join(min(ways, key=lambda way: len(way)))
+    own = [part for family in cidrs.Family if (part := addresses & cidrs.every_address(family))]
+    words = [_but(str(cidrs.enclosing(part)), cidrs.block(cidrs.enclosing(part)), part) for part in own]
+    whole = _but("every address", cidrs.EVERY_ADDRESS, addresses)
+    return min(", ".join(words), whole, key=lambda text: text.count(","))
+
+
+def _but(name: str, whole: IntervalSet, addresses: IntervalSet) -> str:
+    inside = [str(one) for one in cidrs.prefixes(addresses)]
+    missing = [str(one) for one in cidrs.prefixes(whole - addresses)]
+    return ", ".join(inside) if len(inside) <= len(missing) + 1 else f"{name} (but {', '.join(missing)})"
 
 
 def _conditions_text(conditions: Iterable[LabelCondition]) -> str:

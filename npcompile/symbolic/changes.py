@@ -73,9 +73,9 @@ def possible_changes(old: Program, new: Program, effort: int, *, seed: int = 0) 
     for change in Change:
         found: list[_Found] = []
         for question in questions:
-            try:
-                found += question.boxes(change)
-            except OutOfEffortError:
+            boxes_, complete = question.boxes(change)
+            found += boxes_
+            if not complete:
                 unsettled.append(question.unsettled(change))
         for parts in _merged(found):
             try:
@@ -183,16 +183,19 @@ class _Question:
         self._names: dict[int, tuple[z3.BoolRef, z3.BoolRef]] = {}  # literals by their terms' numbers, and the terms
         self._cover: Cover | None = None
 
-    def boxes(self, change: Change) -> list[_Found]:
-        """The boxes of what changes, none of which the others make superfluous."""
+    def boxes(self, change: Change) -> tuple[list[_Found], bool]:
+        """Boxes of what changes, and whether they are all of it; then none of them is superfluous."""
         passing = change.passing
-        inside = z3.And(self._allows(passing), z3.Not(self._allows(passing.other)))
-        literal = self.name(inside)
-        if not self.query.satisfiable(switches=[literal]):
-            return []
+        inside = self.name(z3.And(self._allows(passing), z3.Not(self._allows(passing.other))))
+        try:
+            if not self.query.satisfiable(switches=[inside]):
+                return [], True
+        except OutOfEffortError:
+            return [], False
         if self._cover is None:
             self._cover = Cover(self.query, [*self._source.axes, *self._target.axes, *self._port.axes])
-        return [self._read(box, self._cover.assumed(box)) for box in self._cover.boxes(literal)]
+        found, complete = self._cover.boxes(inside)
+        return [self._read(box, self._cover.assumed(box)) for box in found], complete
 
     def unsettled(self, change: Change) -> Unsettled:
         """That not all of it was found."""

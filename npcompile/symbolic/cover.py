@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import z3
 
@@ -28,6 +29,13 @@ class Axis:
     term: Callable[[frozenset[int]], z3.BoolRef]
 
 
+class Covering(NamedTuple):
+    """Boxes of flows of a set; all of its flows, if `complete`: else the effort did not suffice."""
+
+    boxes: list[Box]
+    complete: bool
+
+
 class Cover:
     """Boxes of the flows of a query, whose axes they may restrict.
 
@@ -40,20 +48,19 @@ class Cover:
         self._has = [[query.name(axis.term(frozenset({value}))) for value in range(axis.size)] for axis in axes]
         self._lacks = [[z3.Not(literal) for literal in literals] for literals in self._has]
 
-    def boxes(self, inside: z3.BoolRef) -> list[Box]:
-        """Maximal boxes that together are the set of flows for which a literal is true, none of which is superfluous.
-
-        Raises `OutOfEffortError` where there are too many.
-        """
+    def boxes(self, inside: z3.BoolRef) -> Covering:
+        """Maximal boxes of which none is superfluous, and which together are the flows for which a literal is true."""
         found: list[Box] = []
         outside_of: list[z3.BoolRef] = []
-        while self._query.satisfiable(switches=[inside, *outside_of]):
-            if len(found) == LIMIT:
-                raise OutOfEffortError
-            box = self._grown(self._least([inside, *outside_of]), z3.Not(inside))
-            found.append(box)
-            outside_of.append(self._query.either(_left_out(self._has, box)))
-        return self._irredundant(found, outside_of)
+        try:
+            while self._query.satisfiable(switches=[inside, *outside_of]):
+                if len(found) == LIMIT:
+                    return Covering(found, complete=False)
+                found.append(self._grown(self._least([inside, *outside_of]), z3.Not(inside)))
+                outside_of.append(self._query.either(_left_out(self._has, found[-1])))
+            return Covering(self._irredundant(found, outside_of), complete=True)
+        except OutOfEffortError:
+            return Covering(found, complete=False)
 
     def _irredundant(self, boxes: Sequence[Box], outside_of: Sequence[z3.BoolRef]) -> list[Box]:
         """Without those that the rest makes superfluous, the first ones being dropped first."""
