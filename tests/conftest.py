@@ -58,6 +58,12 @@ def need_kernel(*programs: str) -> None:
         pytest.skip(reason)
 
 
+@pytest.fixture(autouse=True)
+def _no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test finds, it finds out; tests of the cache name a folder of their own."""
+    monkeypatch.setenv("NPCOMPILE_CACHE_DIR", "")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--accept", action="store_true", help="rewrite golden files with what the tests got")
 

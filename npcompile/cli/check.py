@@ -10,6 +10,7 @@ from npcompile.analyses.claims import Cni
 from npcompile.cli.output import counted, in_words
 from npcompile.diagnostics.model import Severity
 from npcompile.diagnostics.render import FORMATS
+from npcompile.driver.cache import open_cache
 from npcompile.driver.check import DEFAULT_EFFORT, CheckOptions, Report, run_check
 from npcompile.driver.config import Config, ProgramPaths, find_config
 
@@ -30,6 +31,7 @@ _SEVERITIES = {str(level): level for level in Severity}
 @click.option(
     "--cni", type=click.Choice(list(_CNIS)), help="Tell, too, where this network plugin differs from the API."
 )
+@click.option("--no-cache", is_flag=True, help="Check again what was checked before, and keep nothing.")
 @click.option("--output-format", type=click.Choice(list(FORMATS)), default="full", show_default=True)
 def command(
     *,
@@ -41,6 +43,7 @@ def command(
     effort: int | None,
     symbolic: bool,
     cni: str | None,
+    no_cache: bool,
     output_format: str,
 ) -> int:
     """Find what is wrong with the policies in PATHS: files, directories, or `-` for standard input.
@@ -64,6 +67,7 @@ def command(
             symbolic=symbolic,
             cni=_CNIS[cni] if cni else None,
         ),
+        None if no_cache else open_cache(),
     )
     counts = counted(report.diagnostics)
     summary: dict[str, object] = {"policies": report.policies, "pods": report.pods, **counts}

@@ -12,6 +12,8 @@ from npcompile.analyses.checks.registry import CHECKS
 from npcompile.analyses.claims import Case, Claim, Cni, Undecided
 from npcompile.diagnostics.errors import InputError
 from npcompile.diagnostics.model import Diagnostic, Kind, RuleCode, Scope, Severity, diagnose
+from npcompile.driver.cache import Cache
+from npcompile.driver.checked import Checked, question, recall, remember
 from npcompile.driver.config import ProgramPaths
 from npcompile.driver.exit_codes import Exit, worst
 from npcompile.driver.inputs import read_sources
@@ -20,6 +22,7 @@ from npcompile.frontend import load
 from npcompile.ir.policy import Policy
 from npcompile.ir.program import Program
 from npcompile.questions import Confirmer, Engine
+from npcompile.source import SourceFile
 
 UNDECIDED = RuleCode(code="NPC901", slug="undecided", severity=Severity.ERROR, kind=Kind.PROVED)
 """A question was not answered, and nothing is known about it.  Either its effort did not suffice, and a larger
@@ -53,23 +56,25 @@ class Report:
     seconds: float
 
 
-def run_check(programs: Sequence[ProgramPaths], options: CheckOptions) -> Report:
-    """Check each program; what is wrong with one does not keep the others from being checked."""
+def run_check(programs: Sequence[ProgramPaths], options: CheckOptions, known: Cache | None = None) -> Report:
+    """Check each program; what is wrong with one does not keep the others from being checked.
+
+    A program that the cache knows, in these very texts and for these options, is not checked again.
+    """
     started = time.perf_counter()
     diagnostics: list[Diagnostic] = []
     exits: list[Exit] = []
     policies = pods = 0
     for paths in programs:
         try:
-            loaded = load(read_sources(paths.paths, paths.exclude))
+            checked = _checked(read_sources(paths.paths, paths.exclude), options, known)
         except InputError as error:
             diagnostics += error.diagnostics
             exits.append(Exit.BAD_INPUT)
             continue
-        policies += len(loaded.program.policies)
-        pods += len(loaded.program.cluster.pods)
-        diagnostics += [one for one in loaded.diagnostics if _wanted(one.rule, options)]
-        diagnostics += check_program(loaded.program, options)
+        policies += checked.policies
+        pods += checked.pods
+        diagnostics += checked.diagnostics
     exits += [_exit_of(one, options) for one in diagnostics]
     return Report(
         diagnostics=tuple(sorted(diagnostics, key=lambda one: one.order)),
@@ -78,6 +83,26 @@ def run_check(programs: Sequence[ProgramPaths], options: CheckOptions) -> Report
         pods=pods,
         seconds=time.perf_counter() - started,
     )
+
+
+def _checked(sources: Sequence[SourceFile], options: CheckOptions, known: Cache | None) -> Checked:
+    if known is None:
+        return _check(sources, options)
+    name = known.name(question(sources, repr(options)))
+    found = recall(known, name, sources)
+    if found is None:
+        found = _check(sources, options)
+        if not any(one.rule is UNDECIDED for one in found.diagnostics):
+            remember(known, name, found, sources)
+    return found
+
+
+def _check(sources: Sequence[SourceFile], options: CheckOptions) -> Checked:
+    loaded = load(sources)
+    found = [one for one in loaded.diagnostics if _wanted(one.rule, options)]
+    found += check_program(loaded.program, options)
+    program = loaded.program
+    return Checked(diagnostics=tuple(found), policies=len(program.policies), pods=len(program.cluster.pods))
 
 
 def check_program(program: Program, options: CheckOptions) -> Iterator[Diagnostic]:
