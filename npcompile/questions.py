@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Protocol
 
 from npcompile.ir.classes import DeclaredPort, EndClass
-from npcompile.ir.cluster import Namespace, Pod
+from npcompile.ir.cluster import Namespace, Pod, Service, ServicePort
 from npcompile.ir.flow import Flow
 from npcompile.ir.policy import BlockPeer, Direction, Match, Peer, PodPeer, Policy, PortItem, Rule
 from npcompile.ir.versions import Change
@@ -226,6 +226,23 @@ class DefeatedExcept:
     example: Example
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixedService:
+    """A pod that a Service's port lets reach some of the pods behind it, and not others.
+
+    Behind a port are the pods that the Service selects, pods on their node's network among them, each at the number
+    that the port's target has there.  A pod's flows to itself are left out, and all ends are of one address family.
+    `sources`: all such pods (inventory) or one invented pod (symbolic); `allowed` and `denied` are flows from the
+    first of them to two of those pods.
+    """
+
+    service: Service
+    port: ServicePort
+    sources: tuple[Pod, ...]
+    allowed: Example
+    denied: Example
+
+
 Universal = Shadowed | ShadowedItem | Redundant | HalfOpen | DefeatedDeny | WideOpen
 """Answers that may hold for every pod that could exist when they do for those of an inventory: each says what all flows
 of some kind have in common.  Of half-open rules that is so of `fully` dead ones only."""
@@ -342,6 +359,10 @@ class Engine(Protocol):
 
     def defeated_excepts(self) -> Iterator[DefeatedExcept | NotDecided]:
         """Excepts of ipBlocks that another rule allows again: by rule, peer and except."""
+        ...
+
+    def mixed_services(self) -> Iterator[MixedService | NotDecided]:
+        """Services some of whose pods deny what others allow, by Service and port."""
         ...
 
     def uncovered(self) -> Iterator[Uncovered | NotDecided]:

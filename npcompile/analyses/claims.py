@@ -13,7 +13,7 @@ from typing import Protocol
 
 from npcompile.analyses.checks.pods import Pods
 from npcompile.diagnostics.model import Fix, Note, RuleCode, Scope, Severity
-from npcompile.ir.cluster import Namespace
+from npcompile.ir.cluster import Namespace, Service, ServicePort
 from npcompile.ir.flow import Endpoint, Flow
 from npcompile.ir.policy import NamedPort, Peer, Policy, PortItem, Rule
 from npcompile.ir.printer import rule_text
@@ -48,6 +48,18 @@ class Unchanged:
 
     policy: Policy
     examples: tuple[Example, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixedBackends:
+    """Two flows of one pod to two others that are behind a Service's port: one is allowed, and one, the one to show, is
+    denied.
+    """
+
+    service: Service
+    port: ServicePort
+    allowed: Example
+    denied: Example
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +100,9 @@ class PortUndeclared:
     port: NamedPort
 
 
-Evidence = FlowWitness | Unchanged | NothingSelected | Unsatisfiable | Textual | Matching | PortUndeclared
+Evidence = (
+    FlowWitness | Unchanged | MixedBackends | NothingSelected | Unsatisfiable | Textual | Matching | PortUndeclared
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +202,7 @@ _IN_WORDS = {
     "wide-open": "whether pods of `{namespace}` are open to everyone",
     "defeated-denies": "whether other policies open all that `{name}` closes",
     "defeated-excepts": "whether other rules allow what `{name}` excepts",
+    "mixed-services": "whether `{name}` and other policies treat all pods behind each Service alike",
     "uncovered": "whether some pod of `{namespace}` is not isolated",
     "ways-in": "whether `{name}` lets anything in",
     "dns-blocked": "whether the pods of `{name}` can resolve names",

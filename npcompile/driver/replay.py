@@ -16,6 +16,7 @@ from npcompile.analyses.claims import (
     Claim,
     FlowWitness,
     Matching,
+    MixedBackends,
     NothingSelected,
     PortUndeclared,
     Textual,
@@ -25,11 +26,11 @@ from npcompile.analyses.claims import (
 from npcompile.diagnostics.errors import InternalError
 from npcompile.diagnostics.model import Diagnostic, Scope, WitnessText
 from npcompile.ir.cluster import Cluster, Namespace, Pod
-from npcompile.ir.flow import Endpoint, Flow
+from npcompile.ir.flow import Endpoint, Flow, Verdict
 from npcompile.ir.policy import BlockPeer, Direction, NamedPort, PodPeer, Policy, Rule
 from npcompile.ir.printer import endpoint_text
 from npcompile.ir.program import PolicyIndex, Program
-from npcompile.questions import RuleOf
+from npcompile.questions import Example, RuleOf
 
 
 class Replayer:
@@ -47,6 +48,8 @@ class Replayer:
                 witness = self._flow(claim, evidence)
             case Unchanged() as unchanged:
                 witness = self._unchanged(claim, unchanged)
+            case MixedBackends() as mixed:
+                witness = self._mixed(claim, mixed)
             case NothingSelected(policy=policy, rule=rule):
                 self._nothing(claim, policy, rule)
             case Unsatisfiable() | Textual():
@@ -102,6 +105,28 @@ class Replayer:
         if shown is None:
             raise _contradiction(claim)
         return shown
+
+    def _mixed(self, claim: Claim, evidence: MixedBackends) -> WitnessText:
+        """Both flows are one pod's, to other pods behind the port, and are judged as claimed."""
+        allowed, denied = evidence.allowed.flow, evidence.denied.flow
+        if allowed.src != denied.src or allowed.src.pod is None or allowed.src.pod.host_network:
+            raise _contradiction(claim)
+        if self._decide(evidence.allowed).verdict is not Verdict.ALLOW:
+            raise _contradiction(claim)
+        for flow in (allowed, denied):
+            pod = flow.dst.pod
+            if pod is None or not evidence.service.selects(pod) or flow.protocol is not evidence.port.protocol:
+                raise _contradiction(claim)
+            if flow.port != evidence.port.number_at(pod) or (pod.key == allowed.src.pod.key and not pod.template):
+                raise _contradiction(claim)
+        decision = self._decide(evidence.denied)
+        if decision.verdict is not Verdict.DENY:
+            raise _contradiction(claim)
+        return witness_text(denied, decision)
+
+    def _decide(self, example: Example) -> semantics.Decision:
+        cluster = self._cluster_with(example.invented)
+        return semantics.decide(self._policies.judging(example.flow), cluster, example.flow)
 
     def _cluster_with(self, invented: Sequence[Namespace]) -> Cluster:
         if not invented:

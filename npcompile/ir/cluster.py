@@ -91,6 +91,9 @@ class ServicePort:
         declared = (one.number for one in pod.ports if (one.name, one.protocol) == (self.target, self.protocol))
         return next(declared, None)
 
+    def __str__(self) -> str:
+        return f"{self.protocol}/{self.number}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:

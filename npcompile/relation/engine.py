@@ -11,6 +11,7 @@ from npcompile.questions import (
     DefeatedExcept,
     DnsBlocked,
     HalfOpen,
+    MixedService,
     NotDecided,
     Redundant,
     Shadowed,
@@ -27,6 +28,7 @@ from npcompile.relation.answers import (
     defeated_excepts,
     dns_blocked,
     half_open,
+    mixed_services,
     redundant,
     shadowed,
     shadowed_items,
@@ -82,6 +84,10 @@ class RelationEngine:
     def defeated_excepts(self) -> Iterator[DefeatedExcept | NotDecided]:
         """Excepts of ipBlocks that another rule allows again."""
         return defeated_excepts.defeated_excepts(self._inventory)
+
+    def mixed_services(self) -> Iterator[MixedService | NotDecided]:
+        """Services some of whose pods deny what others allow."""
+        return mixed_services.mixed_services(self._inventory)
 
     def uncovered(self) -> Iterator[Uncovered | NotDecided]:
         """Holes in default-deny, by namespace and direction."""

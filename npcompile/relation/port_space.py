@@ -8,7 +8,7 @@ piece first) does in nanoseconds what interval sets do in microseconds.  At the 
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -43,6 +43,10 @@ class PortSpace:
             pieces = (IntervalSet.of(self.starts[piece], self.ends[piece] - 1) for piece in members(bits))
             self._sets[bits] = union(pieces)
         return self._sets[bits]
+
+    def piece(self, one: int) -> int:
+        """The piece that a point lies in, as a bitset."""
+        return 1 << bisect_right(self.starts, one) - 1
 
     def first_point(self, bits: int) -> int:
         """The least point of a port set that is not empty."""

@@ -12,6 +12,7 @@ import z3
 
 from npcompile.netset.ports import Protocol
 from npcompile.symbolic.encode import Encoding
+from npcompile.symbolic.ends import End
 from npcompile.symbolic.vocabulary import Vocabulary
 
 ASSUMPTIONS = (
@@ -48,6 +49,17 @@ def different_addresses(encoding: Encoding) -> z3.BoolRef:
     """What `possible` leaves out: the ends' addresses differ.  It costs 160 bits, and only matters where rules judge
     the addresses of both ends.
     """
-    src, dst = encoding.flow.src, encoding.flow.dst
-    differ = z3.If(src.is_v6, src.v6 != dst.v6, src.v4 != dst.v4)
-    return z3.Implies(z3.And(src.has_address, dst.has_address), differ)
+    return apart(encoding.flow.src, encoding.flow.dst)
+
+
+def apart(one: End, other: End) -> z3.BoolRef:
+    """Of two ends that are of one family if both have addresses: those addresses differ."""
+    differ = z3.If(one.is_v6, one.v6 != other.v6, one.v4 != other.v4)
+    return z3.Implies(z3.And(one.has_address, other.has_address), differ)
+
+
+def neighbours(one: End, other: End) -> z3.BoolRef:
+    """Two pods of one namespace, which has one set of labels, that flows of one family can come to."""
+    alike = one.namespace_labels == other.namespace_labels
+    family = z3.Implies(z3.And(one.has_address, other.has_address), one.is_v6 == other.is_v6)
+    return z3.And(alike, family, apart(one, other))

@@ -10,6 +10,7 @@ from typing import assert_never
 
 import z3
 
+from npcompile.ir.labels import Labels
 from npcompile.ir.policy import BlockPeer, Direction, NamedPort, Peer, Policy, PortItem, PortRange
 from npcompile.netset import cidrs, ports
 from npcompile.netset.cidrs import Address, Family, Network, family_of
@@ -99,6 +100,12 @@ class Encoding:
                 (end.is_pod, self.inhabits(end, policy.namespace), *self._labels(end, self._boxes.subjects(policy)))
             )
         return self._selects[key]
+
+    def carries(self, end: End, namespace: str, labels: Labels) -> z3.BoolRef:
+        """Whether an end is a pod of a namespace that carries some labels, as far as policies tell values apart."""
+        domains = self._vocabulary.pod_labels.domains
+        box = {key: frozenset({domains[key].index(labels[key])}) for key in domains.keys() & labels.keys()}
+        return self.every((end.is_pod, self.inhabits(end, namespace), *self._labels(end, box)))
 
     def matches(self, of: RuleOf) -> z3.BoolRef:
         """Whether a rule's peers and ports match the flow: M_r."""

@@ -7,7 +7,7 @@ the encoding says of it.  The terms of `encode` are the same for both.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import z3
 
@@ -55,26 +55,38 @@ class FlowTerms:
 def variables(vocabulary: Vocabulary, ctx: z3.Context) -> FlowTerms:
     """Free variables, for flows between two different ends, the source no address of the destination's own node."""
 
-    def end(name: str) -> End:
-        return End(
-            is_pod=z3.Bool(f"{name}.pod", ctx),
-            namespace=z3.BitVec(f"{name}.namespace", vocabulary.names.bits, ctx),
-            namespace_labels=z3.BitVec(f"{name}.namespace.labels", vocabulary.namespace_labels.width, ctx),
-            labels=z3.BitVec(f"{name}.labels", vocabulary.pod_labels.width, ctx),
-            has_address=z3.Bool(f"{name}.addressed", ctx),
-            is_v6=z3.Bool(f"{name}.v6?", ctx),
-            v4=z3.BitVec(f"{name}.v4", Family.V4.bits, ctx),
-            v6=z3.BitVec(f"{name}.v6", Family.V6.bits, ctx),
-        )
-
     return FlowTerms(
-        src=end("src"),
-        dst=end("dst"),
+        src=_end("src", vocabulary, ctx),
+        dst=_end("dst", vocabulary, ctx),
         protocol=z3.BitVec("protocol", 2, ctx),
         port=z3.BitVec("port", 16, ctx),
         declares={(n, p): z3.Bool(f"declares {p}/{n}", ctx) for n, p in vocabulary.port_names},
         same_pod=z3.BoolVal(val=False, ctx=ctx),
         own_node=z3.BoolVal(val=False, ctx=ctx),
+    )
+
+
+def beside(flow: FlowTerms, vocabulary: Vocabulary, ctx: z3.Context) -> FlowTerms:
+    """Free variables for another flow of the same source, to another destination."""
+    return replace(
+        flow,
+        dst=_end("dst'", vocabulary, ctx),
+        protocol=z3.BitVec("protocol'", 2, ctx),
+        port=z3.BitVec("port'", 16, ctx),
+        declares={(n, p): z3.Bool(f"declares' {p}/{n}", ctx) for n, p in vocabulary.port_names},
+    )
+
+
+def _end(name: str, vocabulary: Vocabulary, ctx: z3.Context) -> End:
+    return End(
+        is_pod=z3.Bool(f"{name}.pod", ctx),
+        namespace=z3.BitVec(f"{name}.namespace", vocabulary.names.bits, ctx),
+        namespace_labels=z3.BitVec(f"{name}.namespace.labels", vocabulary.namespace_labels.width, ctx),
+        labels=z3.BitVec(f"{name}.labels", vocabulary.pod_labels.width, ctx),
+        has_address=z3.Bool(f"{name}.addressed", ctx),
+        is_v6=z3.Bool(f"{name}.v6?", ctx),
+        v4=z3.BitVec(f"{name}.v4", Family.V4.bits, ctx),
+        v6=z3.BitVec(f"{name}.v6", Family.V6.bits, ctx),
     )
 
 

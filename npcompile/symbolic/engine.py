@@ -21,6 +21,7 @@ from npcompile.questions import (
     DefeatedExcept,
     DnsBlocked,
     HalfOpen,
+    MixedService,
     NotDecided,
     Redundant,
     RuleOf,
@@ -32,7 +33,7 @@ from npcompile.questions import (
     WayIn,
     WideOpen,
 )
-from npcompile.symbolic import boxes, breadth, defeats, properties, redundancy, shadowing
+from npcompile.symbolic import boxes, breadth, defeats, mixed, properties, redundancy, shadowing
 from npcompile.symbolic.decode import Candidates
 from npcompile.symbolic.session import Session
 from npcompile.symbolic.solve import OutOfEffortError
@@ -85,6 +86,10 @@ class SymbolicEngine:
     def defeated_excepts(self) -> Iterator[DefeatedExcept | NotDecided]:
         """Excepts of ipBlocks that another rule allows again."""
         return _each("defeated-excepts", self._session.rules, partial(defeats.defeated_excepts, self._session))
+
+    def mixed_services(self) -> Iterator[MixedService | NotDecided]:
+        """Services that could have pods behind them some of which deny what others allow."""
+        return mixed.mixed_services(self._session, "mixed-services")
 
     def uncovered(self) -> Iterator[Uncovered | NotDecided]:
         """Listed namespaces and those with policies, in which a pod is possible that no policy isolates.

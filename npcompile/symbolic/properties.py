@@ -13,6 +13,8 @@ from npcompile.symbolic.encode import Encoding
 
 DNS = 53
 
+Judges = tuple[Sequence[Policy], Sequence[RuleOf]]
+
 
 def other_way(direction: Direction) -> Direction:
     """The direction that the other end of a flow judges it by."""
@@ -110,6 +112,17 @@ def sends_without(
 def asks(encoding: Encoding, protocol: Protocol) -> tuple[z3.BoolRef, ...]:
     """Unsatisfiable with a rule iff the rule never matches port 53 over a protocol."""
     return encoding.carried_by(protocol), encoding.flow.port == DNS
+
+
+def parted(one: Encoding, other: Encoding, ingress: Judges, egress: Judges) -> tuple[z3.BoolRef, ...]:
+    """Of two flows with one source: unsatisfiable iff both ends allow the other flow whenever they allow the one.
+
+    `ingress` and `egress` are the policies and rules that may have a say in it.
+    """
+    sides = ((Direction.INGRESS, *ingress), (Direction.EGRESS, *egress))
+    passes = (one.allowed(direction, policies, rules) for direction, policies, rules in sides)
+    stopped = (z3.Not(other.allowed(direction, policies, rules)) for direction, policies, rules in sides)
+    return (*passes, other.some(stopped))
 
 
 def split(encoding: Encoding, of: RuleOf, spaces: PodPeer, pods: PodPeer) -> tuple[z3.BoolRef, z3.BoolRef]:

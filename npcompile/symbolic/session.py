@@ -14,7 +14,7 @@ from npcompile.ir.program import Program
 from npcompile.netset.ports import Protocol
 from npcompile.questions import Example, RuleOf
 from npcompile.symbolic import boxes, ends, properties
-from npcompile.symbolic.assume import different_addresses, possible
+from npcompile.symbolic.assume import different_addresses, neighbours, possible
 from npcompile.symbolic.boxes import Boxes
 from npcompile.symbolic.decode import Candidates, Decoder
 from npcompile.symbolic.encode import Encoding
@@ -101,6 +101,13 @@ class Session:
         """Whether the other end allows a flow that a rule matches."""
         policies = self.far_policies(of)
         return properties.far_end_allows(self.encoding, of, policies, self.far_rules(of, policies))
+
+    def another(self) -> tuple[Encoding, tuple[z3.BoolRef, ...]]:
+        """The encoding of a second flow with the same source, and what holds of it if it is possible."""
+        flow = ends.beside(self.encoding.flow, self.vocabulary, self._ctx)
+        encoding = Encoding(self.vocabulary, self.boxes, flow, self._ctx)
+        beside = neighbours(self.encoding.flow.dst, flow.dst)
+        return encoding, (*possible(encoding, self.vocabulary), different_addresses(encoding), beside)
 
     # Examples
 

@@ -16,6 +16,7 @@ from tests.properties.breadth_oracle import check_defeated_denies, check_defeate
 from tests.properties.redundancy_oracle import RedundancyOracle, check_shadowed_items
 from tests.properties.relation_cases import dense_programs, layered_programs
 from tests.properties.relation_oracle import Oracle
+from tests.properties.service_oracle import check_mixed, with_services
 from tests.strategies import programs, programs_with_flow
 
 CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -104,6 +105,12 @@ def test_defeated_excepts_by_definition(program: Program) -> None:
 @given(st.one_of(layered_programs(), dense_programs(), dense_programs(), programs()))
 def test_wide_open_by_definition(program: Program) -> None:
     check_wide_open(Oracle(program), list(RelationEngine(program).wide_open()))
+
+
+@settings(CALM, max_examples=150)
+@given(with_services(st.one_of(layered_programs(), dense_programs(), dense_programs(), programs())))
+def test_mixed_services_by_definition(program: Program) -> None:
+    check_mixed(program, list(RelationEngine(program).mixed_services()))
 
 
 @settings(CALM, max_examples=100)

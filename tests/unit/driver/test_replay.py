@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from dataclasses import replace
+from textwrap import dedent
 from types import SimpleNamespace
 
 import pytest
 
-from npcompile.analyses.claims import Case, Claim, FlowWitness, NothingSelected, Unchanged
+from npcompile.analyses.checks import mixed_service
+from npcompile.analyses.claims import Case, Claim, FlowWitness, MixedBackends, NothingSelected, Unchanged
 from npcompile.diagnostics.errors import InternalError
 from npcompile.diagnostics.model import Kind, RuleCode, Scope, Severity
 from npcompile.driver import check
@@ -18,7 +21,9 @@ from npcompile.frontend import load
 from npcompile.ir.flow import Endpoint, Flow
 from npcompile.ir.program import Program
 from npcompile.netset.ports import Protocol
-from npcompile.questions import Example, RuleOf
+from npcompile.questions import Example, MixedService, RuleOf
+from npcompile.relation.engine import RelationEngine
+from npcompile.source import SourceFile
 from tests.commands import ROOT, npcompile
 
 RULE = RuleCode(code="NPC199", slug="a-lie", severity=Severity.WARNING, kind=Kind.PROVED)
@@ -39,7 +44,7 @@ def flow(program: Program, src: str, dst: str, port: int) -> Flow:
     return Flow(src=ends[0], dst=ends[1], protocol=Protocol.TCP, port=port)
 
 
-def claim(evidence: FlowWitness | NothingSelected | Unchanged) -> Claim:
+def claim(evidence: FlowWitness | MixedBackends | NothingSelected | Unchanged) -> Claim:
     return Claim(rule=RULE, message="so it is", span=None, evidence=evidence, scope=Scope.INVENTORY)
 
 
@@ -140,3 +145,49 @@ def test_an_item_that_is_needed_is_not_shadowed(program: Program) -> None:
         evidence = FlowWitness(flow=allowed, ingress_allowed=True, matched_by=of, even_without_item=item)
         with pytest.raises(InternalError):
             Replayer(program).confirm(claim(evidence))
+
+
+class TestMixedBackends:
+    TEXT = inspect.cleandoc(mixed_service.__doc__ or "").partition("Bad:\n")[2].partition("Good:\n")[0]
+
+    @pytest.fixture
+    def evidence(self) -> tuple[Program, MixedBackends]:
+        program = load([SourceFile(path="bad.yaml", text=dedent(self.TEXT))]).program
+        (answer,) = RelationEngine(program).mixed_services()
+        assert isinstance(answer, MixedService)
+        return program, MixedBackends(
+            service=answer.service, port=answer.port, allowed=answer.allowed, denied=answer.denied
+        )
+
+    def test_true(self, evidence: tuple[Program, MixedBackends]) -> None:
+        program, mixed = evidence
+        witness = Replayer(program).confirm(claim(mixed)).witness
+        assert witness is not None
+        assert witness.verdict == "DENY"
+
+    @pytest.mark.parametrize(
+        "lie", ["verdicts", "both allowed", "both denied", "port", "source", "not behind", "to itself"]
+    )
+    def test_lies(self, evidence: tuple[Program, MixedBackends], lie: str) -> None:
+        program, mixed = evidence
+        allowed, denied = mixed.allowed, mixed.denied
+        web = allowed.flow.src
+        match lie:
+            case "verdicts":
+                mixed = replace(mixed, allowed=denied, denied=allowed)
+            case "both allowed":
+                mixed = replace(mixed, denied=allowed)
+            case "both denied":
+                mixed = replace(mixed, allowed=denied)
+            case "port":
+                mixed = replace(mixed, port=replace(mixed.port, target=9090))
+            case "source":
+                mixed = replace(mixed, allowed=Example(flow=replace(allowed.flow, src=denied.flow.dst)))
+            case "not behind":
+                mixed = replace(mixed, service=replace(mixed.service, selector={"app": "web"}))
+            case "to itself":
+                own = replace(mixed.service, selector={"app": "web"})
+                flow = Example(flow=replace(allowed.flow, dst=web))
+                mixed = replace(mixed, service=own, allowed=flow)
+        with pytest.raises(InternalError, match="does not confirm"):
+            Replayer(program).confirm(claim(mixed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -9,7 +10,7 @@ import z3
 
 from npcompile.analyses.claims import undecided
 from npcompile.diagnostics.model import RuleCode, Severity
-from npcompile.ir.cluster import Node
+from npcompile.ir.cluster import Node, Service, ServicePort
 from npcompile.ir.labels import Operator, Requirement, Selector
 from npcompile.ir.policy import Direction, NamedPort
 from npcompile.ir.program import Program
@@ -303,8 +304,11 @@ def test_too_little_effort_is_not_decided() -> None:
     rule_code = RuleCode(code="NPC199", slug="any", severity=Severity.INFO)
     shadowing = policy("g", select(app="g"), ingress=[rule(), rule(pods(), pods(app="b"))])
     given = program(*MIXED.policies, shadowing, policy("h", select(app="g"), ingress=[]), listed("web", team="x"))
+    at = ServicePort(name=None, protocol=Protocol.TCP, number=80, target=80)
+    service = Service(namespace="shop", name="api", selector={"app": "a"}, ports=(at,))
+    given = replace(given, cluster=replace(given.cluster, services=(service,)))
     questions = [name for name in vars(Engine) if not name.startswith("_")]
-    assert len(questions) == 12
+    assert len(questions) == 13
     for question in questions:
         found = list(getattr(SymbolicEngine(given, effort=1), question)())
         left_open = [answer for answer in found if isinstance(answer, NotDecided)]
