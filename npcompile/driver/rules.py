@@ -21,6 +21,7 @@ from npcompile.driver import bindings, check, config, diff, emit, lab, test
 from npcompile.frontend import codes
 from npcompile.frontend.spec import codes as spec_codes
 from npcompile.readers import problems
+from npcompile.runtime.bpf import compile as bpf_compile
 from npcompile.runtime.lab import plan
 
 # Codes that no check owns are documented by the string under each, in the module that reports them.
@@ -40,6 +41,7 @@ _MODULES = (
     problems,
     plan,
     lab,
+    bpf_compile,
 )
 
 
