@@ -15,6 +15,12 @@ from npcompile.diagnostics.errors import InputError, InternalError
 from npcompile.driver.exit_codes import Exit
 
 
+def _apply() -> click.Command:
+    from npcompile.cli.apply import command
+
+    return command
+
+
 def _check() -> click.Command:
     from npcompile.cli.check import command
 
@@ -65,6 +71,7 @@ def _trace() -> click.Command:
 
 # Loaded when called: no command pays for what another one imports.
 _COMMANDS: Mapping[str, Callable[[], click.Command]] = {
+    "apply": _apply,
     "check": _check,
     "diff": _diff,
     "emit": _emit,

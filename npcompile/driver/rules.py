@@ -21,6 +21,7 @@ from npcompile.driver import bindings, check, config, diff, emit, lab, test
 from npcompile.frontend import codes
 from npcompile.frontend.spec import codes as spec_codes
 from npcompile.readers import problems
+from npcompile.runtime import loader, stored
 from npcompile.runtime.bpf import compile as bpf_compile
 from npcompile.runtime.lab import plan
 
@@ -41,6 +42,8 @@ _MODULES = (
     problems,
     plan,
     lab,
+    stored,
+    loader,
     bpf_compile,
 )
 

@@ -18,8 +18,8 @@ from npcompile.netset.cidrs import Family
 
 RULE_ID = "np:"
 
-_CHAIN_DIGITS = 20
-_SET_DIGITS = 18
+CHAIN_DIGITS = 20
+SET_DIGITS = 18
 _RULE_DIGITS = 10
 _ID_LIMIT = 28
 
@@ -93,17 +93,17 @@ class Names(RuleIds):
 
     def dispatch_chain(self, meaning: Part) -> str:
         """The chain in which a direction's profiles of one namespace are looked up."""
-        return self._claim(self._style.dispatch_chain, ("dispatch", meaning), _CHAIN_DIGITS, self._style.chain_limit)
+        return self._claim(self._style.dispatch_chain, ("dispatch", meaning), CHAIN_DIGITS, self._style.chain_limit)
 
     def profile_chain(self, meaning: Part) -> str:
         """The chain of a profile in one direction."""
-        return self._claim(self._style.profile_chain, ("profile", meaning), _CHAIN_DIGITS, self._style.chain_limit)
+        return self._claim(self._style.profile_chain, ("profile", meaning), CHAIN_DIGITS, self._style.chain_limit)
 
     def policy_chain(self, meaning: Part) -> str:
         """The chain of a policy in one direction."""
-        return self._claim(self._style.policy_chain, ("policy", meaning), _CHAIN_DIGITS, self._style.chain_limit)
+        return self._claim(self._style.policy_chain, ("policy", meaning), CHAIN_DIGITS, self._style.chain_limit)
 
     def set(self, family: Family, kind: str, meaning: Part) -> str:
         """A set of one family; `kind` is a short word that people see in the name."""
         prefix = self._style.family_set.format(family=family.value, kind=kind)
-        return self._claim(prefix, (kind, meaning), _SET_DIGITS, self._style.set_limit)
+        return self._claim(prefix, (kind, meaning), SET_DIGITS, self._style.set_limit)

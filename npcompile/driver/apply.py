@@ -1,0 +1,84 @@
+"""`npcompile apply`: an artifact on disk into this machine's kernel, and out of it again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from npcompile.diagnostics.errors import InputError
+from npcompile.diagnostics.model import Diagnostic, diagnose
+from npcompile.driver.exit_codes import Exit
+from npcompile.runtime.loader import ELSEWHERE, MACHINE, STEP_FAILED, Delta, Loader, LoadError, Step, Stored
+from npcompile.runtime.registry import loaders
+from npcompile.runtime.stored import ARTIFACT, read_stored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What was done, or would be: the steps, what there is to say about them, and how it ended."""
+
+    steps: tuple[Step, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
+    exit: Exit = Exit.CLEAN
+
+
+def run_apply(directory: str, *, variant: str | None, node: str | None, dry_run: bool) -> Applied:
+    """Load an artifact; raises InputError, and then has touched nothing.
+
+    `node`: this machine's name as a Node; None: its host name.
+    """
+    artifact = read_stored(Path(directory))
+    known = loaders(variant)
+    if artifact.target not in known:
+        message = f"`{directory}` is an artifact of the target `{artifact.target}`, which has no loader"
+        raise InputError([diagnose(ARTIFACT, None, message, help=f"there are loaders for {', '.join(sorted(known))}")])
+    _check_node(artifact, node or os.uname().nodename)
+    loader = known[artifact.target]
+    applied = _attempt(lambda: loader.delta(artifact) if dry_run else loader.apply(artifact))
+    others = tuple(_loaded_by_others(known, artifact.target)) if applied.exit is Exit.CLEAN else ()
+    return Applied(steps=applied.steps, diagnostics=(*applied.diagnostics, *others), exit=applied.exit)
+
+
+def run_detach(*, target: str | None, variant: str | None, dry_run: bool) -> Applied:
+    """Remove what one target loaded, or all of them; raises InputError, and then has touched nothing."""
+    known = loaders(variant)
+    chosen = [known[target]] if target is not None else [one for one in known.values() if one.usable()]
+    done: list[Applied] = []
+    for loader in chosen:
+        done.append(_attempt(lambda one=loader: one.delta(None) if dry_run else one.detach()))  # type: ignore[misc]
+        if done[-1].exit is not Exit.CLEAN:
+            break
+    return Applied(
+        steps=tuple(step for one in done for step in one.steps),
+        diagnostics=tuple(problem for one in done for problem in one.diagnostics),
+        exit=done[-1].exit if done else Exit.CLEAN,
+    )
+
+
+def _attempt(act: Callable[[], Delta]) -> Applied:
+    """What came of it.  A failure that was rolled back is a difference; one that was not leaves nothing known."""
+    try:
+        delta = act()
+    except LoadError as error:
+        if error.restored:
+            told = diagnose(STEP_FAILED, None, f"{error}; what was loaded before is loaded again")
+            return Applied(diagnostics=(told,), exit=Exit.FINDINGS)
+        told = diagnose(STEP_FAILED, None, str(error), help="run `npcompile apply` again")
+        return Applied(diagnostics=(told,), exit=Exit.UNDECIDED)
+    return Applied(steps=delta.steps, diagnostics=delta.diagnostics)
+
+
+def _check_node(artifact: Stored, here: str) -> None:
+    node = artifact.manifest.get("node")
+    if node is not None and node != here:
+        message = f"the artifact is for the node `{node}`, and this is `{here}`"
+        raise InputError([diagnose(MACHINE, None, message, help=f"if this is that node, say `--node {node}`")])
+
+
+def _loaded_by_others(known: Mapping[str, Loader], target: str) -> Iterator[Diagnostic]:
+    for name, loader in known.items():
+        if name != target and loader.usable() and loader.delta(None).steps:
+            message = f"an artifact of the target `{name}` is loaded, too: both must allow"
+            yield diagnose(ELSEWHERE, None, message, help=f"remove it with `npcompile apply --detach --target {name}`")

@@ -1,0 +1,5 @@
+"""Loading artifacts of the target iptables."""
+
+from npcompile.runtime.iptables.loader import IptablesLoader
+
+__all__ = ["IptablesLoader"]

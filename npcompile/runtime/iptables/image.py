@@ -1,0 +1,231 @@
+"""What one family's part of the kernel holds of ours, or is to hold: chains, jumps to them, and sets.
+
+The same value is read from an artifact's text and from what the kernel says of itself, so that both can be compared.
+A set has its artifact's name here; in the kernel it may have another suffix, its *generation*, which `Loaded` knows.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from npcompile.backends.iptables.names import is_chain, set_meaning
+from npcompile.diagnostics.errors import InternalError
+from npcompile.netset.cidrs import Family
+
+SET_NAME = re.compile(r"(?<=--match-set )\S+")
+_FAMILIES = {"inet": Family.V4, "inet6": Family.V6}
+_WHOLE = {Family.V4: "/32", Family.V6: "/128"}
+_PARAMETER = re.compile(r"(hash:\S+).* family (inet6?) .*?(maxelem \d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class SetImage:
+    """A set: what `ipset create` is told after its name, and the members as `ipset save` writes them."""
+
+    header: str
+    members: frozenset[str]
+
+    @property
+    def family(self) -> Family:
+        """The family of its addresses."""
+        return _FAMILIES[self.header.split()[2]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """One family's chains (the text of each line behind its chain's name), jumps as (built-in chain, our chain), and
+    the sets that the chains ask.
+    """
+
+    chains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    jumps: tuple[tuple[str, str], ...] = ()
+    sets: Mapping[str, SetImage] = field(default_factory=dict)
+
+
+NOTHING = Image()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What a family of the kernel holds.
+
+    `image`: by the artifacts' names.  `generations`: the kernel's names of the sets that our chains ask.  `counts`: how
+    many of each jump there are.  `first`: the jumps that come before everything else in their built-in chain.  `idle`:
+    sets of ours that no rule asks, and `stale`: that others do, or rules that the kernel is about to forget.  `taken`:
+    every set's name, foreign ones included.  `elsewhere`: sets that our chains in the other back end ask.  `shared`:
+    sets that others ask beside our chains here.
+    """
+
+    image: Image = NOTHING
+    generations: Mapping[str, str] = field(default_factory=dict)
+    counts: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    first: frozenset[tuple[str, str]] = frozenset()
+    idle: frozenset[str] = frozenset()
+    stale: frozenset[str] = frozenset()
+    taken: frozenset[str] = frozenset()
+    elsewhere: frozenset[str] = frozenset()
+    shared: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelSet:
+    """A set as `ipset list` tells of it."""
+
+    image: SetImage
+    references: int
+
+
+def asked_sets(lines: Iterable[str]) -> Counter[str]:
+    """How often lines of chains ask each set."""
+    return Counter(name for line in lines for name in SET_NAME.findall(line))
+
+
+def renamed(line: str, rename: Callable[[str], str]) -> str:
+    """A line of a chain with other names of sets."""
+    return SET_NAME.sub(lambda found: rename(found[0]), line)
+
+
+# --- from an artifact ---
+
+
+def read_artifact(ipset: bytes, tables: Mapping[Family, bytes]) -> Mapping[Family, Image]:
+    """The images that an artifact's files stand for.  They were checked against their digests, so that text which
+    `emit` does not write is an InternalError.
+    """
+    sets = _restored_sets(ipset.decode().splitlines())
+    return {family: _restored_table(text.decode().splitlines(), sets) for family, text in tables.items()}
+
+
+def _restored_sets(lines: Iterable[str]) -> Mapping[str, SetImage]:
+    """The sets after `ipset restore` has read some lines and there were none before."""
+    sets: dict[str, tuple[str, set[str]]] = {}
+    for line in lines:
+        match line.removesuffix(" -exist").split(" "):
+            case ["create", name, *header]:
+                sets.setdefault(name, (" ".join(header), set()))
+            case ["add", name, member]:
+                sets[name][1].add(member)
+            case ["flush", name]:
+                sets[name][1].clear()
+            case ["swap", one, other]:
+                sets[one], sets[other] = sets[other], sets[one]
+            case ["destroy", name]:
+                del sets[name]
+            case _:
+                raise InternalError(f"`{line}` in an artifact's sets")
+    return {name: _set_image(header, members) for name, (header, members) in sets.items()}
+
+
+def _restored_table(lines: Iterable[str], sets: Mapping[str, SetImage]) -> Image:
+    chains: dict[str, list[str]] = {}
+    jumps: list[tuple[str, str]] = []
+    for line in lines:
+        match line.split(" ", 2):
+            case ["*filter"] | ["COMMIT"]:
+                pass
+            case [name, "-", "[0:0]"] if is_chain(name.removeprefix(":")):
+                chains[name.removeprefix(":")] = []
+            case ["-A", name, rest] if name in chains:
+                chains[name].append(rest)
+            case ["-I", builtin, rest] if rest.startswith("1 -j "):
+                jumps.append((builtin, rest.removeprefix("1 -j ")))
+            case _:
+                raise InternalError(f"`{line}` in an artifact's chains")
+    asked = asked_sets(line for chain in chains.values() for line in chain)
+    return Image(
+        chains={name: tuple(rules) for name, rules in chains.items()},
+        jumps=tuple(jumps),
+        sets={name: sets[name] for name in sorted(asked)},
+    )
+
+
+def _set_image(header: str, members: Iterable[str]) -> SetImage:
+    family = SetImage(header=header, members=frozenset()).family
+    return SetImage(header=header, members=frozenset(_saved(member, family) for member in members))
+
+
+def _saved(member: str, family: Family) -> str:
+    """A member as `ipset save` writes it, with the C library's notation of IPv6 addresses."""
+    member = member.removesuffix(_WHOLE[family])
+    if family is Family.V4:
+        return member
+    address, mark, rest = member.partition("," if "," in member else "/")
+    return socket.inet_ntop(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, address)) + mark + rest
+
+
+# --- from the kernel ---
+
+
+def read_kernel_sets(text: str) -> Mapping[str, KernelSet]:
+    """The sets that `ipset list` tells of; those that are not ours without their members."""
+    sets: dict[str, KernelSet] = {}
+    for block in text.split("\n\n"):
+        head, _, members = block.partition("\nMembers:\n")
+        fields = dict(line.split(": ", 1) for line in head.splitlines() if ": " in line)
+        if "Name" not in fields:
+            continue
+        known = _PARAMETER.search(f"{fields['Type']} {fields['Header']} ") if set_meaning(fields["Name"]) else None
+        image = SetImage(header=fields["Header"], members=frozenset())
+        if known:
+            image = SetImage(f"{known[1]} family {known[2]} {known[3]}", frozenset(members.split("\n")) - {""})
+        sets[fields["Name"]] = KernelSet(image=image, references=int(fields["References"]))
+    return sets
+
+
+def read_kernel_table(
+    text: str, family: Family, sets: Mapping[str, KernelSet], elsewhere: frozenset[str] = frozenset()
+) -> Loaded:
+    """What `iptables-save -t filter` tells, with the sets that exist and those that the other back end's chains ask."""
+    chains: dict[str, list[str]] = {}
+    builtins: defaultdict[str, list[str]] = defaultdict(list)
+    for line in text.splitlines():
+        match line.split(" ", 2):
+            case [name, "-", _] if name.startswith(":") and is_chain(name.removeprefix(":")):
+                chains[name.removeprefix(":")] = []
+            case ["-A", name, rest]:
+                (chains[name] if name in chains else builtins[name]).append(rest)
+    jumps = [(builtin, chain) for builtin, lines in builtins.items() for chain in _jumps(lines) if chain in chains]
+    asked = asked_sets(line for chain in chains.values() for line in chain)
+    generations = _generations(asked, sets)
+    meanings = {name: meaning for meaning, name in generations.items()}
+    image = Image(
+        chains={
+            name: tuple(renamed(line, lambda asked_name: meanings.get(asked_name, asked_name)) for line in lines)
+            for name, lines in chains.items()
+        },
+        jumps=tuple(sorted(set(jumps))),
+        sets={meaning: sets[name].image for meaning, name in sorted(generations.items())},
+    )
+    own = {name for name in sets if set_meaning(name) and name.startswith(f"npc{family.value}-")}
+    unasked = own - set(asked) - elsewhere
+    return Loaded(
+        image=image,
+        generations=generations,
+        counts=Counter(jumps),
+        first=frozenset((builtin, chain) for builtin, chain in jumps if builtins[builtin][0] == f"-j {chain}"),
+        idle=frozenset(name for name in unasked if not sets[name].references),
+        stale=frozenset(name for name in unasked if sets[name].references),
+        taken=frozenset(sets),
+        elsewhere=elsewhere,
+        shared=frozenset(meaning for meaning, name in generations.items() if sets[name].references != asked[name]),
+    )
+
+
+def _jumps(lines: Iterable[str]) -> Iterator[str]:
+    """The chains that bare jumps lead to."""
+    return (line.removeprefix("-j ") for line in lines if line.startswith("-j ") and line.count(" ") == 1)
+
+
+def _generations(asked: Iterable[str], sets: Mapping[str, KernelSet]) -> dict[str, str]:
+    """The kernel's name of each set that our chains ask.  Where they ask two generations of one, which no artifact
+    makes them do, neither stands for it.
+    """
+    by_meaning: defaultdict[str, list[str]] = defaultdict(list)
+    for name in asked:
+        if (meaning := set_meaning(name)) is not None and name in sets:
+            by_meaning[meaning].append(name)
+    return {meaning: names[0] for meaning, names in sorted(by_meaning.items()) if len(names) == 1}

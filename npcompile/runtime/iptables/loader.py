@@ -1,0 +1,163 @@
+"""The target `iptables` in this kernel: read by its own programs, changed by `ipset restore` and `iptables-restore`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from npcompile.backends.iptables.target import IPSET_FILE, TABLE_FILES
+from npcompile.diagnostics.model import Diagnostic, diagnose
+from npcompile.netset.cidrs import Family
+from npcompile.runtime.converge import converge, preview
+from npcompile.runtime.iptables.image import (
+    NOTHING,
+    Image,
+    Loaded,
+    asked_sets,
+    read_artifact,
+    read_kernel_sets,
+    read_kernel_table,
+)
+from npcompile.runtime.iptables.plan import plan
+from npcompile.runtime.loader import ELSEWHERE, Delta, Step, Stored
+from npcompile.runtime.programs import need, outputs
+
+VARIANTS = ("legacy", "nft")
+_TOOLS = {Family.V4: "iptables", Family.V6: "ip6tables"}
+_IPSET = ("ipset", "restore")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What both families hold; `elsewhere`: the other back end, if it holds chains of ours."""
+
+    families: Mapping[Family, Loaded]
+    elsewhere: str | None = None
+
+
+Wanted = Mapping[Family, Image]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IptablesLoader:
+    """`variant`: the back end of iptables, or None for what the machine's `iptables-restore` is."""
+
+    variant: str | None = None
+    target: str = "iptables"
+
+    def usable(self) -> bool:
+        """Whether ipset and iptables are installed."""
+        return all(shutil.which(program) for program in self._programs())
+
+    def delta(self, artifact: Stored | None) -> Delta:
+        """What `apply` or `detach` would do; raises InputError."""
+        need(self._programs())
+        return preview(self, _wanted(artifact))
+
+    def apply(self, artifact: Stored) -> Delta:
+        """Load an artifact; raises InputError, with nothing touched, or LoadError."""
+        need(self._programs())
+        return converge(self, _wanted(artifact))
+
+    def detach(self) -> Delta:
+        """Remove our jumps, chains and sets, of both back ends unless one was asked for; raises as `apply` does."""
+        need(self._programs())
+        other = self.read().elsewhere if self.variant is None else None
+        if other is None:
+            return converge(self, _wanted(None))
+        first = IptablesLoader(variant=other).detach()
+        second = converge(self, _wanted(None))
+        return Delta(steps=(*first.steps, *second.steps), diagnostics=second.diagnostics)
+
+    def read(self) -> State:
+        """What is loaded here; raises ProgramError."""
+        commands = [["ipset", "list"], [self._program(Family.V4, "restore"), "--version"]]
+        commands += [[self._program(family, "save"), "-t", "filter"] for family in Family]
+        sets_text, version, *saved = outputs(commands)
+        sets = read_kernel_sets(sets_text)
+        other = "legacy" if "nf_tables" in version else "nft"
+        elsewhere = _asked_in(other)
+        return State(
+            families={
+                family: read_kernel_table(text, family, sets, elsewhere or frozenset())
+                for family, text in zip(Family, saved, strict=True)
+            },
+            elsewhere=None if elsewhere is None else other,
+        )
+
+    def wanted(self, state: State) -> Wanted:
+        """The images that are loaded."""
+        return {family: loaded.image for family, loaded in state.families.items()}
+
+    def steps(self, state: State, wanted: Wanted) -> Sequence[Step]:
+        """Sets nobody asks, then the families one after the other, then what nothing asks any more."""
+        return tuple(self._steps(state.families, wanted))
+
+    def _steps(self, families: Mapping[Family, Loaded], wanted: Wanted) -> Iterator[Step]:
+        deltas = {family: plan(loaded, wanted[family]) for family, loaded in families.items()}
+        idle = sorted(name for loaded in families.values() for name in loaded.idle)
+        fill = [line for delta in deltas.values() for line in delta.fill]
+        if idle:
+            yield Step(command=_IPSET, text=_lines(f"destroy {name}" for name in idle), last=not fill)
+        for lines in (fill, [line for delta in deltas.values() for line in delta.change]):
+            if lines:
+                yield Step(command=_IPSET, text=_lines(lines))
+        for family, delta in deltas.items():
+            if delta.flip:
+                yield Step(command=(self._program(family, "restore"), "--noflush", "--wait=10"), text=delta.flip)
+        free = {name for delta in deltas.values() for name in delta.free}
+        free.update(name for loaded in families.values() for name in loaded.stale)
+        if free:
+            yield Step(command=_IPSET, text=_lines(f"destroy {name}" for name in sorted(free)), last=True)
+
+    def warnings(self, state: State) -> Sequence[Diagnostic]:
+        """Whether the other back end filters, too."""
+        if state.elsewhere is None:
+            return ()
+        message = f"rules of ours are loaded in the `{state.elsewhere}` back end of iptables, too: both must allow"
+        help_ = f"remove them with `npcompile apply --detach --variant {state.elsewhere}`"
+        return (diagnose(ELSEWHERE, None, message, help=help_),)
+
+    def _program(self, family: Family, verb: str) -> str:
+        words = (_TOOLS[family], *((self.variant,) if self.variant else ()), verb)
+        return "-".join(words)
+
+    def _programs(self) -> tuple[str, ...]:
+        return ("ipset", *(self._program(family, verb) for family in Family for verb in ("save", "restore")))
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _wanted(artifact: Stored | None) -> Wanted:
+    if artifact is None:
+        return dict.fromkeys(Family, NOTHING)
+    return read_artifact(artifact.files[IPSET_FILE], {family: artifact.files[TABLE_FILES[family]] for family in Family})
+
+
+def _asked_in(variant: str) -> frozenset[str] | None:
+    """The sets that chains of ours ask in the other back end; None: it has no chains of ours.
+
+    A table of the legacy back end is made by looking at it, so it is looked at only where it exists.
+    """
+    chains: list[str] = []
+    asked: set[str] = set()
+    for family in Family:
+        program = f"{_TOOLS[family]}-{variant}-save"
+        if shutil.which(program) is None or (variant == "legacy" and not _has_legacy_filter(family)):
+            continue
+        loaded = read_kernel_table(outputs([[program, "-t", "filter"]])[0], family, {})
+        chains += loaded.image.chains
+        asked.update(asked_sets(line for lines in loaded.image.chains.values() for line in lines))
+    return frozenset(asked) if chains else None
+
+
+def _has_legacy_filter(family: Family) -> bool:
+    tables = Path(f"/proc/thread-self/net/{'ip' if family is Family.V4 else 'ip6'}_tables_names")
+    try:
+        return "filter" in tables.read_text().split()
+    except OSError:
+        return False

@@ -1,0 +1,129 @@
+"""From what the kernel holds to what an artifact says, in steps.
+
+What is allowed changes in one of two ways.  *In place*: the chains stay, and members of sets come and go in an order
+that `members` vouches for.  Or by a *flip*: sets whose members change get another generation, which nothing asks yet,
+and then one `iptables-restore` exchanges the chains for those that ask the new ones, which the kernel does in one
+transaction.  A flow has one address family, so a flip a family is enough; between the two each family is wholly old or
+wholly new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from npcompile.diagnostics.errors import InternalError
+from npcompile.runtime.iptables.image import Image, Loaded, SetImage, renamed
+from npcompile.runtime.iptables.members import Change, ordered_changes, roles
+
+_SUFFIXES = ("", "-a", "-b", "-c", "-d")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """What one family needs.
+
+    `fill`, `change`: lines for `ipset restore` before the flip, about sets that nothing asks and about sets that are in
+    use.  `flip`: text for `iptables-restore --noflush`, or nothing.  `free`: sets that nothing will ask any more.
+    `generations`: the names of the artifact's sets in the kernel, afterwards.
+    """
+
+    fill: tuple[str, ...] = ()
+    change: tuple[str, ...] = ()
+    flip: str = ""
+    free: tuple[str, ...] = ()
+    generations: Mapping[str, str]
+
+
+def plan(loaded: Loaded, wanted: Image) -> Delta:
+    """The way to `wanted` from what is loaded, whose idle sets are gone by then."""
+    changes = _in_place(loaded, wanted)
+    if changes is not None:
+        return Delta(
+            change=tuple(_change(one, loaded.generations[one.set]) for one in changes),
+            generations=loaded.generations,
+        )
+    fresh = {
+        name: _free_name(name, loaded)
+        for name, one in sorted(wanted.sets.items())
+        if loaded.image.sets.get(name) != one
+    }
+    generations = {name: fresh.get(name) or loaded.generations[name] for name in wanted.sets}
+    return Delta(
+        fill=tuple(line for name, kernel in fresh.items() for line in _fill(kernel, wanted.sets[name])),
+        flip=_flip(loaded, wanted, generations),
+        free=tuple(sorted(set(loaded.generations.values()) - set(generations.values()) - loaded.elsewhere)),
+        generations=generations,
+    )
+
+
+def is_settled(loaded: Loaded, wanted: Image) -> bool:
+    """Whether there is nothing left to do; idle sets, which have no effect, do not count."""
+    return _in_place(loaded, wanted) == ()
+
+
+def _in_place(loaded: Loaded, wanted: Image) -> tuple[Change, ...] | None:
+    """The members that come and go where nothing else changes and the order of `members` exists; None: flip."""
+    image = loaded.image
+    if image.chains != wanted.chains or not _jumps_are_right(loaded, wanted):
+        return None
+    changed = {name for name, one in wanted.sets.items() if image.sets.get(name) != one}
+    if any(name not in image.sets or image.sets[name].header != wanted.sets[name].header for name in changed):
+        return None
+    if changed & loaded.shared:
+        return None
+    old = {name: one.members for name, one in image.sets.items()}
+    return ordered_changes(old, {name: one.members for name, one in wanted.sets.items()}, roles(image.chains))
+
+
+def _jumps_are_right(loaded: Loaded, wanted: Image) -> bool:
+    return loaded.first == set(wanted.jumps) and loaded.counts == dict.fromkeys(wanted.jumps, 1)
+
+
+def _free_name(name: str, loaded: Loaded) -> str:
+    taken = loaded.taken - loaded.idle
+    for suffix in _SUFFIXES:
+        if name + suffix not in taken:
+            return name + suffix
+    raise InternalError(f"every generation of the set {name} is in use")
+
+
+def _fill(name: str, image: SetImage) -> Iterator[str]:
+    yield f"create {name} {image.header}"
+    yield from (f"add {name} {member}" for member in sorted(image.members))
+
+
+def _change(change: Change, name: str) -> str:
+    return f"{'add' if change.comes else 'del'} {name} {change.member}"
+
+
+def _flip(loaded: Loaded, wanted: Image, generations: Mapping[str, str]) -> str:
+    """The exchange of the chains that differ, and of the jumps unless they are right.
+
+    Naming a chain empties it, so that those that go are named, too.  Jumps go by what they say, never by their number:
+    others may insert rules meanwhile.
+    """
+    old = _in_kernel(loaded.image, loaded.generations)
+    new = _in_kernel(wanted, generations)
+    changed = [name for name, lines in new.items() if old.get(name) != lines]
+    gone = sorted(set(old) - set(new))
+    lines = ["*filter", *(f":{name} - [0:0]" for name in (*changed, *gone))]
+    lines += (f"-A {name} {line}" for name in changed for line in new[name])
+    if not _jumps_are_right(loaded, wanted):
+        lines += _jumps(loaded, wanted)
+    lines += (f"-X {name}" for name in gone)
+    return "".join(f"{line}\n" for line in (*lines, "COMMIT"))
+
+
+def _jumps(loaded: Loaded, wanted: Image) -> Iterator[str]:
+    for (builtin, chain), count in sorted(loaded.counts.items()):
+        yield from (f"-D {builtin} -j {chain}" for _ in range(count))
+    yield from (f"-I {builtin} 1 -j {chain}" for builtin, chain in wanted.jumps)
+
+
+def _in_kernel(image: Image, generations: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
+    """An image's chains with the kernel's names of their sets."""
+    return {
+        chain: tuple(renamed(line, lambda name: generations.get(name, name)) for line in lines)
+        for chain, lines in image.chains.items()
+    }

@@ -1,0 +1,396 @@
+"""`apply` in the kernel: what it changes, what it leaves alone, and what passes while it is at work."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from npcompile.ir.program import Program
+from npcompile.runtime.iptables import IptablesLoader
+from npcompile.runtime.programs import locked
+from npcompile.runtime.programs import run as run_step
+from tests.kernel.applying import (
+    BOTH,
+    EGRESS_ONLY,
+    HISTORY,
+    INGRESS_ONLY,
+    RESTARTED,
+    WIDER,
+    allows,
+    assert_between,
+    flows,
+    kernel,
+    npcompile,
+    passed,
+    stored,
+    write,
+)
+from tests.kernel.wire import Lab, datagram, entered, forwarded, namespace, router, run
+
+VARIANTS = ("legacy", "nft")
+
+PROGRAMS = [
+    f"{tool}-{v}-{verb}" for tool in ("iptables", "ip6tables") for v in VARIANTS for verb in ("save", "restore")
+]
+
+pytestmark = pytest.mark.kernel("ip", "ipset", "nft", *PROGRAMS)
+
+LOADERS = {
+    "legacy": IptablesLoader(variant="legacy"),
+    "nft": IptablesLoader(variant="nft"),
+}
+
+
+@contextmanager
+def foreign(where: str, variant: str) -> Iterator[None]:
+    """Rules and sets of somebody else, who must find them as they were."""
+    run("ip", "netns", "exec", where, "ipset", "restore", text="create theirs hash:ip\nadd theirs 192.0.2.9\n")
+    for tool in ("iptables", "ip6tables"):
+        text = (
+            "*filter\n:THEIRS - [0:0]\n:NPC-LIKE - [0:0]\n-A FORWARD -j THEIRS\n-A INPUT -j THEIRS\n"
+            "-A THEIRS -p tcp -j RETURN\nCOMMIT\n*nat\n-A POSTROUTING -p tcp -j MASQUERADE\nCOMMIT\n"
+        )
+        run("ip", "netns", "exec", where, f"{tool}-{variant}-restore", "--noflush", text=text)
+    before = kernel(where, variant)
+    yield
+    assert kernel(where, variant) == before
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_apply_and_detach_leave_what_is_not_ours(variant: str, tmp_path: Path) -> None:
+    first, second = write(BOTH, "iptables", tmp_path / "1"), write(WIDER, "iptables", tmp_path / "2")
+    with namespace() as where, foreign(where, variant):
+        for artifact in (first, second, first):
+            npcompile(where, "apply", artifact, "--variant", variant)
+            held = kernel(where, variant)
+            again = npcompile(where, "apply", artifact, "--variant", variant)
+            assert again.stderr == b"apply: nothing to do\n"
+            assert kernel(where, variant) == held
+            assert [line for line in held["iptables"] if line.startswith("-A FORWARD")] == [
+                "-A FORWARD -j NPC-FORWARD",
+                "-A FORWARD -j THEIRS",
+            ]
+        would = npcompile(where, "apply", "--detach", "--variant", variant, "--dry-run")
+        assert b"-X NPC-FORWARD" in would.stdout
+        assert kernel(where, variant) == held
+        npcompile(where, "apply", "--detach", "--variant", variant)
+
+
+def test_a_restarted_pod_changes_members_only(tmp_path: Path) -> None:
+    first, second = write(BOTH, "iptables", tmp_path / "1"), write(RESTARTED, "iptables", tmp_path / "2")
+    with namespace() as where:
+        npcompile(where, "apply", first)
+        would = npcompile(where, "apply", second, "--dry-run").stdout.decode()
+        before = kernel(where)
+        npcompile(where, "apply", second)
+        after = kernel(where)
+    assert [line for line in would.splitlines() if line.startswith("#")] == ["# ipset restore"]
+    words = [line.split() for line in would.splitlines()[1:]]
+    assert [(verb, name[:8], member) for verb, name, member in words] == [
+        ("add", "npc4-pro", "10.7.0.9"), ("del", "npc4-sel", "10.7.0.1"),
+        ("add", "npc4-sel", "10.7.0.9"), ("del", "npc4-pro", "10.7.0.1"),
+        ("add", "npc6-pro", "fd07::9"), ("del", "npc6-sel", "fd07::1"),
+        ("add", "npc6-sel", "fd07::9"), ("del", "npc6-pro", "fd07::1"),
+    ]  # fmt: skip
+    assert before["iptables"] == after["iptables"]
+    assert before["ip6tables"] == after["ip6tables"]
+
+
+@pytest.mark.parametrize("variant", LOADERS)
+def test_at_every_step_packets_pass_as_both_programs_agree(variant: str) -> None:
+    """Line by line, in the kernel.  EGRESS_ONLY to INGRESS_ONLY is what adding first and removing later gets wrong."""
+    loader = LOADERS[variant]
+    with router("nft") as lab, entered(lab.router):
+        loader.apply(stored(HISTORY[0], loader.target))
+        for old, new in pairwise(HISTORY):
+            asked = flows(old, new)
+            for step in loader.delta(stored(new, loader.target)).steps:
+                whole = step.command[0] != "ipset"
+                for text in [step.text] if whole else step.text.splitlines(keepends=True):
+                    with locked() as lock:
+                        run_step(replace(step, text=text), lock)
+                    assert_between(passed(lab, asked), old, new)
+            assert all(now == allows(new, flow) for flow, now in passed(lab, asked).items())
+            assert not loader.delta(stored(new, loader.target)).steps
+
+
+def test_adding_first_and_removing_later_lets_a_flow_through_that_neither_program_allows() -> None:
+    """The counter-example, so that it is known to be one: the same members, in the order that adds first."""
+    loader = LOADERS["nft"]
+    asked = flows(EGRESS_ONLY, INGRESS_ONLY)
+    with router("nft") as lab, entered(lab.router):
+        loader.apply(stored(EGRESS_ONLY, loader.target))
+        sets = {
+            line.split()[1]: line.split()[2] for line in kernel(lab.router)["ipset"] if line.startswith("add npc4-sel")
+        }
+        (opened,) = sets
+        (trusted,) = {line.split()[1] for line in kernel(lab.router)["ipset"] if "npc4-sel" in line} - {opened}
+        assert_between(passed(lab, asked), EGRESS_ONLY, INGRESS_ONLY)
+        lab.run("ipset", "add", trusted, "10.7.0.1")
+        with pytest.raises(AssertionError, match=r"10\.7\.0\.1 -> 10\.7\.0\.2"):
+            assert_between(passed(lab, asked), EGRESS_ONLY, INGRESS_ONLY)
+
+
+@pytest.mark.parametrize("variant", LOADERS)
+def test_no_new_connection_is_lost_or_let_through_while_artifacts_are_exchanged(variant: str) -> None:
+    """Each packet opens a connection of its own.  Client to server is allowed always, and to the stranger never."""
+    loader = LOADERS[variant]
+    programs = [BOTH, replace(WIDER, cluster=BOTH.cluster), BOTH]
+    allowed = forwarded("10.7.0.1", "10.7.0.2", 6, dport=80)
+    denied = forwarded("10.7.0.1", "192.0.2.77", 6, dport=80)
+    with router("nft") as lab, entered(lab.router):
+        loader.apply(stored(programs[0], loader.target))
+        with sending(lab, [allowed, denied]) as counts:
+            for one in programs * 5:
+                loader.apply(stored(one, loader.target))
+    assert counts["sent"] > 100
+    assert (counts[0], counts[1]) == (counts["sent"], 0)
+
+
+@contextmanager
+def sending(lab: Lab, packets: list[object]) -> Iterator[dict[object, int]]:
+    """Send packets, each with ports of its own, until the end; counts how many rounds were sent and how many of each
+    came through.
+    """
+    counts: dict[object, int] = {}
+    stop = threading.Event()
+
+    def send() -> None:
+        number = 0
+        while not stop.wait(0.002):
+            number += 1
+            for index, packet in enumerate(packets):
+                frame = datagram(replace(packet, sport=1024 + number % 60000), b"round%03d" % index)  # type: ignore[type-var]
+                lab.near.send(lab.frame_heads["near", packet.family] + frame)  # type: ignore[attr-defined]
+        counts["sent"] = number
+
+    def receive() -> None:
+        counts.update(dict.fromkeys(range(len(packets)), 0))
+        quiet = False
+        while not (stop.is_set() and quiet and "sent" in counts):
+            try:
+                frame = lab.far.recv(2048)
+                quiet = False
+            except TimeoutError:
+                quiet = True
+                continue
+            if frame[-8:-3] == b"round":
+                counts[int(frame[-3:])] += 1
+
+    workers = [threading.Thread(target=one) for one in (send, receive)]
+    for one in workers:
+        one.start()
+    try:
+        yield counts
+    finally:
+        stop.set()
+        for one in workers:
+            one.join()
+
+
+# --- when something goes wrong ---
+
+
+def shim(folder: Path, program: str, script: str) -> Path:
+    """A program of that name before the real one; `$real` runs that.  `$n` counts its calls."""
+    folder.mkdir(exist_ok=True)
+    real = run("which", program).stdout.decode().strip()
+    count = folder / f"{program}.count"
+    path = folder / program
+    path.write_text(
+        f"#!/bin/sh\nn=$(($(cat {count} 2>/dev/null || echo 0) + 1))\necho $n > {count}\nreal={real}\n{script}\n"
+    )
+    path.chmod(0o755)
+    return folder
+
+
+@pytest.mark.parametrize("program", ["ipset", "iptables-restore", "ip6tables-restore"])
+def test_a_step_that_fails_is_rolled_back(program: str, tmp_path: Path) -> None:
+    first, second = write(BOTH, "iptables", tmp_path / "1"), write(WIDER, "iptables", tmp_path / "2")
+    is_step = '[ "$1" = restore ]' if program == "ipset" else 'echo "$*" | grep -q noflush'
+    half = 'head -n 3 | $real "$@"; ' if program == "ipset" else ""
+    fail = f"if {is_step} && [ ! -e $0.failed ]; then touch $0.failed; {half}exit 1; fi"
+    with namespace() as where:
+        npcompile(where, "apply", first)
+        before = kernel(where)
+        path = shim(tmp_path / "bin", program, f'{fail}\nexec $real "$@"')
+        failed = npcompile(where, "apply", second, path=path, check=False)
+        assert failed.returncode == 1
+        assert b"NPC712" in failed.stderr
+        assert b"loaded again" in failed.stderr
+        assert (path / f"{program}.failed").exists()
+        assert meaning(kernel(where)) == meaning(before)
+        npcompile(where, "apply", second)
+        npcompile(where, "apply", "--detach")
+
+
+def meaning(held: Mapping[str, list[str]]) -> object:
+    """What the kernel holds, with the artifacts' names of sets, in any order of chains."""
+    return {
+        key: sorted(re.sub(r"(npc[46]-\w+-\w{18})-[a-z]\b", r"\1", line) for line in lines)
+        for key, lines in held.items()
+    }
+
+
+def test_when_the_way_back_fails_too_nothing_is_known(tmp_path: Path) -> None:
+    first, second = write(BOTH, "iptables", tmp_path / "1"), write(WIDER, "iptables", tmp_path / "2")
+    with namespace() as where:
+        npcompile(where, "apply", first)
+        path = shim(tmp_path / "bin", "ip6tables-restore", 'case "$*" in *--noflush*) exit 1;; esac\nexec $real "$@"')
+        shim(path, "iptables-restore", 'case "$*" in *--noflush*) [ $n -lt 3 ] || exit 1;; esac\nexec $real "$@"')
+        failed = npcompile(where, "apply", second, path=path, check=False)
+        assert failed.returncode == 3
+        assert b"could not be restored" in failed.stderr
+        npcompile(where, "apply", second)
+        assert npcompile(where, "apply", second).stderr == b"apply: nothing to do\n"
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("step", range(5))
+def test_killed_at_any_step_the_next_run_repairs(step: int, when: str, tmp_path: Path) -> None:
+    """What passes after the kill is what a step leaves, and then the artifact is loaded as if nothing had happened."""
+    loader = IptablesLoader()
+    folder = tmp_path / "bin"
+    calls = tmp_path / "calls"
+    calls.write_text("")
+    die = "kill -9 $PPID; exit 1" if when == "before" else '$real "$@"; kill -9 $PPID'
+    for program in ("ipset", "iptables-restore", "ip6tables-restore"):
+        only_steps = 'case "$*" in restore*|*--noflush*) ;; *) exec $real "$@";; esac'
+        count = f'echo x >> {calls}; [ $(wc -l < {calls}) = {step + 1} ] || exec $real "$@"'
+        shim(folder, program, f"{only_steps}\n{count}\n{die}")
+    with router("nft") as lab, entered(lab.router):
+        loader.apply(stored(BOTH, loader.target))
+        artifact = write(WIDER, loader.target, tmp_path / "new")
+        killed = npcompile(lab.router, "apply", artifact, path=folder, check=False)
+        ended = len(calls.read_text().splitlines()) == step + 1
+        assert killed.returncode == (-9 if ended else 0), killed.stderr
+        assert ended or step > 3, "the delta has at least four steps"
+        asked = flows(BOTH, WIDER)
+        assert_between(passed(lab, asked), BOTH, WIDER)
+        loader.apply(stored(WIDER, loader.target))
+        assert all(now == allows(WIDER, flow) for flow, now in passed(lab, asked).items())
+        assert not loader.delta(stored(WIDER, loader.target)).steps
+        loader.detach()
+        assert not kernel(lab.router)["ipset"]
+
+
+def test_ctrl_c_takes_the_way_back(tmp_path: Path) -> None:
+    loader = IptablesLoader()
+    artifact = write(WIDER, loader.target, tmp_path / "new")
+    interrupt = 'case "$*" in *--noflush*) if [ ! -e $0.once ]; then touch $0.once; kill -INT $PPID; sleep 5; fi;; esac'
+    path = shim(tmp_path / "bin", "ip6tables-restore", f'{interrupt}\nexec $real "$@"')
+    with namespace() as where, entered(where):
+        loader.apply(stored(BOTH, loader.target))
+        before = kernel(where)
+        assert npcompile(where, "apply", artifact, path=path, check=False).returncode == 130
+        assert meaning(kernel(where)) == meaning(before)
+
+
+def test_two_at_a_time_wait_for_each_other(tmp_path: Path) -> None:
+    artifacts = [write(one, "iptables", tmp_path / str(n)) for n, one in enumerate((BOTH, WIDER, EGRESS_ONLY))]
+    with namespace() as where:
+        running = [
+            subprocess.Popen(
+                ["ip", "netns", "exec", where, sys.executable, "-m", "npcompile", "apply", str(one)],
+                stderr=subprocess.PIPE,
+            )
+            for one in artifacts
+        ]
+        results = [one.communicate(timeout=60)[1] for one in running]
+        assert [one.returncode for one in running] == [0, 0, 0], results
+        settled = [npcompile(where, "apply", one, "--dry-run").stdout == b"" for one in artifacts]
+        assert sum(settled) == 1
+
+
+def test_surplus_jumps_are_healed_and_ours_comes_first_again(tmp_path: Path) -> None:
+    artifact = write(BOTH, "iptables", tmp_path / "1")
+    with namespace() as where:
+        npcompile(where, "apply", artifact)
+        for tool in ("iptables", "ip6tables"):
+            for rule in ("FORWARD -j NPC-FORWARD", "FORWARD 1 -p tcp -j ACCEPT", "INPUT -j NPC-INPUT"):
+                run("ip", "netns", "exec", where, tool, "-I", *rule.split())
+        npcompile(where, "apply", artifact)
+        held = kernel(where)
+    for tool in ("iptables", "ip6tables"):
+        assert [line for line in held[tool] if line.startswith(("-A FORWARD", "-A INPUT"))] == [
+            "-A INPUT -j NPC-INPUT",
+            "-A FORWARD -j NPC-FORWARD",
+            "-A FORWARD -p tcp -j ACCEPT",
+        ]
+
+
+def test_the_other_back_end_is_warned_of_and_detached(tmp_path: Path) -> None:
+    artifact = write(BOTH, "iptables", tmp_path / "1")
+    with namespace() as where:
+        npcompile(where, "apply", artifact, "--variant", "legacy")
+        told = npcompile(where, "apply", artifact, "--variant", "nft").stderr
+        assert b"NPC713" in told
+        assert b"`legacy`" in told
+        npcompile(where, "apply", "--detach")
+        held = [line for variant in VARIANTS for lines in kernel(where, variant).values() for line in lines]
+        assert not [line for line in held if "npc" in line.lower()]
+
+
+def test_a_rule_of_others_that_needs_our_chain_stops_the_removal(tmp_path: Path) -> None:
+    artifact = write(BOTH, "iptables", tmp_path / "1")
+    with namespace() as where:
+        npcompile(where, "apply", artifact)
+        run("ip", "netns", "exec", where, "iptables", "-A", "OUTPUT", "-d", "192.0.2.1", "-j", "NPC-ALLOW")
+        before = kernel(where)
+        failed = npcompile(where, "apply", "--detach", check=False)
+        assert failed.returncode == 1
+        assert kernel(where) == before
+
+
+def test_a_set_that_others_ask_is_left_behind_and_said_so(tmp_path: Path) -> None:
+    first, second = write(BOTH, "iptables", tmp_path / "1"), write(program_without_pods(), "iptables", tmp_path / "2")
+    with namespace() as where:
+        npcompile(where, "apply", first)
+        name = next(line.split()[1] for line in kernel(where)["ipset"] if line.startswith("add npc4-sel"))
+        run(
+            "ip",
+            "netns",
+            "exec",
+            where,
+            "iptables",
+            "-A",
+            "OUTPUT",
+            "-m",
+            "set",
+            "--match-set",
+            name,
+            "dst",
+            "-j",
+            "ACCEPT",
+        )
+        told = npcompile(where, "apply", second)
+        assert b"NPC714" in told.stderr
+        assert name.encode() in told.stderr or b"in use" in told.stderr
+        run("ip", "netns", "exec", where, "iptables", "-F", "OUTPUT")
+        npcompile(where, "apply", second)
+        assert not [line for line in kernel(where)["ipset"] if name in line]
+
+
+def program_without_pods() -> Program:
+    return replace(BOTH, cluster=replace(BOTH.cluster, pods=()), policies=())
+
+
+def test_the_golden_artifact_of_the_command_line(tmp_path: Path) -> None:
+    """From YAML to the kernel, as a user types it."""
+    built = tmp_path / "built"
+    with namespace() as where:
+        npcompile(where, "emit", "examples/payments", "--target", "iptables", "-o", built)
+        npcompile(where, "apply", built)
+        assert npcompile(where, "apply", built).stderr == b"apply: nothing to do\n"
+        manifest = json.loads((built / "manifest.json").read_text())
+        assert len({line.split()[1] for line in kernel(where)["ipset"]}) == manifest["summary"]["sets"]
