@@ -20,6 +20,7 @@ from npcompile.driver.inputs import read_sources
 from npcompile.frontend import load
 from npcompile.ir.program import Program
 from npcompile.source import SourceFile
+from tests.bpf_service import ALIKE, MIXED, SERVICE
 from tests.commands import ROOT
 from tests.strategies import programs
 
@@ -69,40 +70,6 @@ def program(text: str) -> Program:
     return load([SourceFile(path="in.yaml", text=text)]).program
 
 
-SERVICE = """
-apiVersion: v1
-kind: Pod
-metadata: {name: client, namespace: a, labels: {app: client}}
-spec: {containers: [{name: c, image: i}]}
-status: {podIP: 10.0.0.1}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: good, namespace: a, labels: {app: web, tier: x}}
-spec: {containers: [{name: c, image: i}]}
-status: {podIP: 10.0.0.2}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: other, namespace: a, labels: {app: web}}
-spec: {containers: [{name: c, image: i}]}
-status: {podIP: 10.0.0.3}
----
-apiVersion: v1
-kind: Service
-metadata: {name: web, namespace: a}
-spec: {clusterIP: 10.96.0.1, selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
----
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: {name: out, namespace: a}
-spec:
-  podSelector: {matchLabels: {app: client}}
-  policyTypes: [Egress]
-  egress: [{to: [{podSelector: {matchLabels: {tier: x}}}]}]
-"""
-
-
 def test_a_service_that_is_reached_in_part_is_closed_and_said_to_be() -> None:
     artifact = BpfTarget().emit(program(SERVICE), Options())
     (said,) = artifact.diagnostics
@@ -112,7 +79,7 @@ def test_a_service_that_is_reached_in_part_is_closed_and_said_to_be() -> None:
 
 
 def test_a_service_all_of_whose_backends_are_allowed_is_open() -> None:
-    artifact = BpfTarget().emit(program(SERVICE.replace("{app: web}}\n", "{app: web, tier: x}}\n")), Options())
+    artifact = BpfTarget().emit(program(SERVICE.replace(MIXED, ALIKE)), Options())
     assert artifact.diagnostics == ()
     assert b"service-mixed" not in artifact.files["maps.json"]
 
