@@ -39,6 +39,7 @@ class Replayer:
     def __init__(self, program: Program) -> None:
         self._cluster = program.cluster
         self._policies = PolicyIndex(program.policies)
+        self._known: dict[tuple[str, str], tuple[Pod, list[Policy]]] = {}  # only remembers
 
     def confirm(self, claim: Claim) -> Diagnostic:
         """The claim as a diagnostic; raises InternalError when its evidence does not hold."""
@@ -79,7 +80,7 @@ class Replayer:
     def _flow(self, claim: Claim, evidence: FlowWitness) -> WitnessText:
         flow = evidence.flow
         cluster = self._cluster_with(evidence.invented)
-        policies = self._policies.judging(flow)
+        policies = self._judging(flow)
         decision = semantics.decide(policies, cluster, flow)
         if not _agrees(decision, evidence):
             raise _contradiction(claim)
@@ -92,7 +93,7 @@ class Replayer:
         shown = None
         for example in evidence.examples:
             flow, cluster = example.flow, self._cluster_with(example.invented)
-            policies = self._policies.judging(flow)
+            policies = self._judging(flow)
             decision = semantics.decide(policies, cluster, flow)
             rest = [policy for policy in policies if policy.key != evidence.policy.key]
             without = semantics.decide(rest, cluster, flow)
@@ -126,7 +127,19 @@ class Replayer:
 
     def _decide(self, example: Example) -> semantics.Decision:
         cluster = self._cluster_with(example.invented)
-        return semantics.decide(self._policies.judging(example.flow), cluster, example.flow)
+        return semantics.decide(self._judging(example.flow), cluster, example.flow)
+
+    def _judging(self, flow: Flow) -> list[Policy]:
+        """The policies that select either end: no other can decide the flow."""
+        pods = (end.pod for end in (flow.src, flow.dst) if end.pod is not None)
+        return list({policy.key: policy for pod in pods for policy in self._selecting(pod)}.values())
+
+    def _selecting(self, pod: Pod) -> list[Policy]:
+        known = self._known.get(pod.key)
+        if known is None or known[0] is not pod:  # an invented pod may have the name of another one
+            policies = self._policies.of(pod.namespace)
+            known = self._known[pod.key] = (pod, [one for one in policies if semantics.selects(one, pod)])
+        return known[1]
 
     def _cluster_with(self, invented: Sequence[Namespace]) -> Cluster:
         if not invented:

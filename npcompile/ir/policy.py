@@ -20,6 +20,8 @@ class Direction(Enum):
     INGRESS = "ingress"
     EGRESS = "egress"
 
+    __hash__ = object.__hash__  # members are singletons, and much used as keys: Enum's own hashes the name
+
     def __str__(self) -> str:
         return self.value
 

@@ -23,6 +23,8 @@ class Protocol(Enum):
     SCTP = "SCTP"
     ICMP = "ICMP"
 
+    __hash__ = object.__hash__  # members are singletons, and much used as keys: Enum's own hashes the name
+
     @property
     def has_ports(self) -> bool:
         """Whether its flows carry a destination port."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import assert_never
 
 from npcompile.ir.policy import Direction, NamedPort, Policy, PortItem, PortRange, Rule
 from npcompile.netset.intervals import IntervalSet
-from npcompile.netset.ports import point, port_range
+from npcompile.netset.ports import Protocol, point, port_range
 from npcompile.questions import RuleOf
 from npcompile.relation.boxes import Box, merge
 from npcompile.relation.port_space import PortSpace
@@ -51,6 +51,7 @@ class RuleBoxer:
     space: PortSpace
     everyone: int
     families: tuple[int, int]
+    _bits: dict[tuple[Protocol, int, int], int] = field(default_factory=dict, repr=False)  # only remembers
 
     def boxed(self, policy: Policy, subjects: int, rule: Rule) -> BoxedRule:
         """A rule of a policy that selects `subjects`."""
@@ -74,8 +75,7 @@ class RuleBoxer:
     def _item(self, subjects: int, peers: int, direction: Direction, item: PortItem) -> tuple[Box, ...]:
         match item:
             case PortRange():
-                bits = self.space.bits(port_range(item.protocol, item.first, item.last))
-                return _without_empty([Box(subjects, peers, bits)])
+                return _without_empty([Box(subjects, peers, self._bits_of(item))])
             case NamedPort():
                 boxes = []
                 for number, declaring in sorted(self.selection.numbers(item.name, item.protocol).items()):
@@ -88,6 +88,12 @@ class RuleBoxer:
                 return _without_empty(boxes)
             case _:
                 assert_never(item)
+
+    def _bits_of(self, item: PortRange) -> int:
+        key = (item.protocol, item.first, item.last)
+        if key not in self._bits:
+            self._bits[key] = self.space.bits(port_range(*key))
+        return self._bits[key]
 
     def possible(self, boxes: tuple[Box, ...]) -> tuple[Box, ...]:
         """The flows of some boxes whose ends have a family in common.  Pods without an address come in both families,

@@ -35,6 +35,7 @@ class Query:
         self._model: z3.ModelRef | None = None
         self._ctx = ctx
         self._named = 0
+        self._spent: int | None = 0
         self.add(*constraints)
 
     def add(self, *constraints: z3.BoolRef) -> None:
@@ -48,6 +49,7 @@ class Query:
         """
         with self.scope() if constraints else nullcontext():  # a push costs as much as many a check
             self.add(*constraints)
+            self._spent = None
             outcome = self._solver.check(*switches)
             if outcome == z3.sat:
                 self._model = self._solver.model()
@@ -58,8 +60,10 @@ class Query:
     @property
     def spent(self) -> int:
         """What everything that was asked in this context has cost, in z3's resource units; 0 before the first check."""
-        counts = (value for key, value in self._solver.statistics() if key == "rlimit count")
-        return int(next(counts, 0))
+        if self._spent is None:  # it costs as much as an easy question
+            counts = (value for key, value in self._solver.statistics() if key == "rlimit count")
+            self._spent = int(next(counts, 0))
+        return self._spent
 
     def switches(self, constraints: Iterable[z3.BoolRef]) -> list[z3.BoolRef]:
         """Add constraints that only hold where their switch is given to `satisfiable`."""
