@@ -170,7 +170,7 @@ def _check_messages(found: tuple[Diagnostic, ...], severity: Severity, wanted: t
 
 
 def _check_flow(program: Program, expected: Expected) -> None:
-    flows = list(_flows(program.cluster, expected))
+    flows = list(flows_of(program.cluster, expected))
     assert flows, f"{expected}: no pair of addresses"
     for flow in flows:
         decision = decide(program.policies, program.cluster, flow)
@@ -193,7 +193,7 @@ def _deciding(decision: Decision) -> Iterator[str]:
             yield rule_text(side.policy, side.rule) if side.rule else f"{side.policy} {direction}"
 
 
-def _flows(cluster: Cluster, expected: Expected) -> Iterator[Flow]:
+def flows_of(cluster: Cluster, expected: Expected) -> Iterator[Flow]:
     """One flow a pair of addresses of one family."""
     word, _, number = expected.port.partition("/")
     for src in _ends(cluster, expected.src):

@@ -133,14 +133,14 @@ def router(variant: str) -> Iterator[Lab]:
         with entered(ends):
             near, far = _raw_socket("near"), _raw_socket("far")
         routes = [
-            "address add 192.0.2.1/30 dev near",
-            "address add 192.0.2.5/30 dev far",
-            f"neighbour add 192.0.2.6 dev far lladdr {_mac(far)}",
-            f"neighbour add 192.0.2.2 dev near lladdr {_mac(near)}",
+            "address add 198.18.255.1/30 dev near",
+            "address add 198.18.255.5/30 dev far",
+            f"neighbour add 198.18.255.6 dev far lladdr {_mac(far)}",
+            f"neighbour add 198.18.255.2 dev near lladdr {_mac(near)}",
             f"neighbour add fe80::ff dev far lladdr {_mac(far)}",
             f"neighbour add fe80::ff dev near lladdr {_mac(near)}",
-            "route add default via 192.0.2.6",
-            "route add 10.1.0.0/16 via 192.0.2.2",
+            "route add default via 198.18.255.6",
+            "route add 10.1.0.0/16 via 198.18.255.2",
             "route add ::/0 via fe80::ff dev far",
             "route add fd01::/16 via fe80::ff dev near",
         ]
@@ -234,7 +234,7 @@ def payload(packet: Packet, tag: bytes) -> bytes:
             return bare[:8] + struct.pack("<I", crc32c(bare)) + bare[12:]
         case 1 | 58:
             assert packet.icmp
-            bare = struct.pack("!BBHHH", *packet.icmp, 0, 77, 1) + tag
+            bare = struct.pack("!BBHHH", *packet.icmp, 0, packet.sport or 77, 1) + tag
             covered = head(len(bare)) + bare if packet.protocol == 58 else bare
             return bare[:2] + struct.pack("!H", checksum(covered)) + bare[4:]
         case _:
