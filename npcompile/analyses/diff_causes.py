@@ -5,18 +5,21 @@ Only comparable flows count: what a rule does with a pod's flows to itself, say,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_, or_
 from typing import NamedTuple
 
 from npcompile.analyses.deciders import Deciders, Flows
-from npcompile.analyses.diff_ends import Ends, rank
+from npcompile.analyses.diff_ends import Ends, Kind, rank
 from npcompile.diagnostics.errors import InternalError
 from npcompile.ir.flow import Endpoint, Flow
 from npcompile.ir.policy import Direction, Policy
 from npcompile.ir.versions import Both, Version
+from npcompile.netset.cidrs import Family
 from npcompile.questions import Blocker, Passing
-from npcompile.relation.bits import members, set_of
+from npcompile.relation.bits import lowest, members, set_of
 from npcompile.relation.boxes import Box
 from npcompile.relation.sides import Profile
 
@@ -73,15 +76,16 @@ class Causes:
 
     def _products(self, box: Box, version: Version | None = None) -> Iterator[_Product]:
         """The comparable pairs of a box, without those that pass in a version because of a node."""
-        groups: dict[int, int] = {}
+        kinds: dict[tuple[Kind, frozenset[Family]], dict[int, int]] = {}  # within which sources miss few targets each
         for source in members(box.subjects):
             targets = box.peers & self._ends.companions[source]
             if version is not None:
                 targets &= ~self._own(source, version)
-            groups[targets] = groups.get(targets, 0) | 1 << source
-        for targets, sources in groups.items():
+            one = self._ends.classes[source]
             if targets:
-                yield _Product(sources, targets)
+                kinds.setdefault((one.kind, one.families), {})[source] = targets
+        for rows in kinds.values():
+            yield from _products_of(rows)
 
     def blockers(self, version: Version, box: Box) -> tuple[Blocker, ...]:
         """Which policies keep the flows of a box from passing in a version."""
@@ -92,8 +96,9 @@ class Causes:
                 subjects, peers = ends if direction is Direction.EGRESS else ends[::-1]
                 peers = self._ends.identities_of(version, peers)
                 for profile in self._profiles(version, direction, subjects):
-                    if _denies(profile, peers, box.ports):
-                        found[direction, profile.policies[0].key] = profile.policies[0]
+                    key = (direction, profile.policies[0].key)
+                    if key not in found and _denies(profile, peers, box.ports):
+                        found[key] = profile.policies[0]
         order = list(Direction)
         return tuple(
             Blocker(direction=direction, policy=policy)
@@ -102,13 +107,12 @@ class Causes:
 
     def _profiles(self, version: Version, direction: Direction, subjects: int) -> Iterator[Profile]:
         """The different profiles of those of some classes that are isolated."""
-        profiles = self._ends.relations[version].sides[direction].profiles
-        seen = set()
-        for number in members(self._ends.identities_of(version, subjects)):
-            profile = profiles.get(number)
-            if profile is not None and id(profile) not in seen:
-                seen.add(id(profile))
-                yield profile
+        side = self._ends.relations[version].sides[direction]
+        left = self._ends.identities_of(version, subjects) & side.isolated
+        while left:
+            profile = side.profiles[lowest(left)]
+            left &= ~profile.members
+            yield profile
 
     def witness(self, box: Box) -> Both[Flow]:
         """The canonical flow of a box: the first source that has one, its first destination, the lowest port.  Of two
@@ -165,6 +169,33 @@ class Causes:
         if other not in far.profiles or not self._newly_isolated(direction, subject):
             return 0
         return far.profiles[other].ports(1 << own) & ~relation.sides[direction].profiles[own].ports(1 << other)
+
+
+def _products_of(rows: Mapping[int, int]) -> Iterator[_Product]:
+    """Products that are together the pairs of some rows, which tell the targets of each source.
+
+    Mostly each source misses itself, and few others do.  Two numbers differ in some bit; so the sources of which one
+    bit of their row's number is alike, with all targets that these have in common, are most pairs in few products.
+    """
+    groups: dict[int, int] = {}
+    for source, targets in rows.items():
+        groups[targets] = groups.get(targets, 0) | 1 << source
+    listed = list(groups)
+    covered = [0] * len(listed)
+    for bit in range((len(listed) - 1).bit_length()):
+        for value in (0, 1):
+            numbers = [number for number in range(len(listed)) if number >> bit & 1 == value]
+            common = reduce(and_, (listed[number] for number in numbers))
+            if common:
+                yield _Product(reduce(or_, (groups[listed[number]] for number in numbers)), common)
+            for number in numbers:
+                covered[number] |= common
+    rest: dict[int, int] = {}
+    for targets, done in zip(listed, covered, strict=True):
+        rest[targets & ~done] = rest.get(targets & ~done, 0) | groups[targets]
+    for targets, sources in rest.items():
+        if targets:
+            yield _Product(sources, targets)
 
 
 def _denies(profile: Profile, peers: int, ports: int) -> bool:

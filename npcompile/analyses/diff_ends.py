@@ -10,6 +10,7 @@ than the identities of either version: they also keep apart what runs on differe
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -83,7 +84,8 @@ class Ends:
     callers: tuple[int, ...]
     moved: tuple[tuple[int, int, Version], ...]
     _classes_of: Both[tuple[int, ...]] = field(repr=False)
-    _known: dict[tuple[Version, int], int] = field(default_factory=dict, repr=False)  # only remembers
+    _known: dict[tuple[Version, int], int] = field(default_factory=dict, repr=False)  # only remember, both
+    _words: dict[tuple[Version, int, int], int] = field(default_factory=dict, repr=False)
 
     @property
     def everyone(self) -> int:
@@ -102,9 +104,21 @@ class Ends:
     def identities_of(self, version: Version, classes: int) -> int:
         """The identities of a version that hold some classes."""
         bits = 0
-        for place in members(classes):
-            bits |= 1 << self.classes[place].numbers[version]
+        words = (classes.bit_length() + 15) // 16
+        for place, word in enumerate(struct.unpack(f"<{words}H", classes.to_bytes(2 * words, "little"))):
+            if word:
+                bits |= self._identities_of(version, place, word)
         return bits
+
+    def _identities_of(self, version: Version, place: int, word: int) -> int:
+        """The same for 16 classes, some of them: sets of classes have many such words in common."""
+        key = (version, place, word)
+        if key not in self._words:
+            bits = 0
+            for number in members(word):
+                bits |= 1 << self.classes[16 * place + number].numbers[version]
+            self._words[key] = bits
+        return self._words[key]
 
 
 def common_ends(old: Program, new: Program) -> Ends:

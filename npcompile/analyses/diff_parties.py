@@ -5,7 +5,7 @@ A pod, or one of its address families, that has no comparable flow with the othe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import assert_never
@@ -75,10 +75,6 @@ class _Presence:
     whole: bool
     family: Family | None
 
-    @property
-    def ordinary(self) -> bool:
-        return not self.pod.host_network
-
 
 class Namer:
     """Names the sides of one comparison's boxes."""
@@ -92,14 +88,17 @@ class Namer:
                 if (pod := end.new.pod) is not None:
                     key = (pod.key, pod.template)
                     pods[key] = (pod, pods.get(key, (pod, 0))[1] | 1 << place)
-        self._pods = [pods[key] for key in sorted(pods)]
+        self._hosts: list[tuple[Pod, int]] = []  # on their node's network
+        self._inhabitants: dict[str, list[tuple[Pod, int]]] = {}  # the others, by namespace
         self._meaning: dict[object, int] = {}  # classes of the pods of a namespace, a workload, a name
         self._ordinary = 0
-        for pod, classes in self._pods:
+        for key in sorted(pods):
+            pod, classes = pods[key]
+            (self._hosts if pod.host_network else self._inhabitants.setdefault(pod.namespace, [])).append(pods[key])
             if not pod.host_network:
                 self._ordinary |= classes
-            for key in (pod.key, *(() if pod.host_network else (pod.namespace, (pod.namespace, pod.workload)))):
-                self._meaning[key] = self._meaning.get(key, 0) | classes
+            for name in (pod.key, *(() if pod.host_network else (pod.namespace, (pod.namespace, pod.workload)))):
+                self._meaning[name] = self._meaning.get(name, 0) | classes
         self._kinds = {kind: set_of(n for n, one in enumerate(ends.classes) if one.kind is kind) for kind in Kind}
 
     def name(self, box: Box) -> tuple[tuple[Party, ...], tuple[Party, ...]]:
@@ -150,11 +149,26 @@ class Namer:
         return found
 
     def _name(self, side: int, possible: int) -> tuple[Party, ...]:
-        present = list(self._presences(side, possible))
-        return (*_of_pods(present), *self._of_nodes(side, possible), *self._of_outside(side, possible))
+        pods = (*self._of_pods(side, possible), *self._of_hosts(side, possible))
+        return (*pods, *self._of_nodes(side, possible), *self._of_outside(side, possible))
 
-    def _presences(self, side: int, possible: int) -> Iterator[_Presence]:
-        for pod, classes in self._pods:
+    def _of_pods(self, side: int, possible: int) -> Iterator[Party]:
+        """Of those on a network of their own; no more of them is looked at than the namespaces that have some."""
+        having = [name for name in self._inhabitants if self._meaning[name] & possible]
+        if len(having) > 1 and not self._ordinary & possible & ~side:
+            every = (one for name in having for one in self._presences(self._inhabitants[name], side, possible))
+            yield Party(kind=PartyKind.EVERY_POD, name="every pod", pods=tuple(one.pod for one in every))
+            return
+        for name in having:
+            if self._meaning[name] & possible & side:
+                yield from _of_namespace(name, list(self._presences(self._inhabitants[name], side, possible)))
+
+    def _of_hosts(self, side: int, possible: int) -> Iterator[Party]:
+        return (_pod(one) for one in self._presences(self._hosts, side, possible) if one.inside)
+
+    def _presences(self, pods: Iterable[tuple[Pod, int]], side: int, possible: int) -> Iterator[_Presence]:
+        """Those of some pods that have flows with the other side."""
+        for pod, classes in pods:
             having = classes & possible
             inside = having & side
             if having:
@@ -213,21 +227,6 @@ def _related(others: int, partners: Sequence[int]) -> int:
     for place in members(others):
         found |= partners[place]
     return found
-
-
-def _of_pods(present: Sequence[_Presence]) -> Iterator[Party]:
-    ordinary = [one for one in present if one.ordinary]
-    namespaces: dict[str, list[_Presence]] = {}
-    for one in ordinary:
-        namespaces.setdefault(one.pod.namespace, []).append(one)
-    if len(namespaces) > 1 and all(one.whole for one in ordinary):
-        yield Party(kind=PartyKind.EVERY_POD, name="every pod", pods=tuple(one.pod for one in ordinary))
-    else:
-        for namespace, inside in sorted(namespaces.items()):
-            yield from _of_namespace(namespace, inside)
-    for one in present:
-        if one.inside and not one.ordinary:
-            yield _pod(one)
 
 
 def _of_namespace(namespace: str, present: Sequence[_Presence]) -> Iterator[Party]:

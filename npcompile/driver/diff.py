@@ -40,6 +40,9 @@ a policy denies everything that no rule allows.  `npcompile diff` says so at the
 flow beside the new policy, or remove the one at the other end, if the flow is not wanted any more."""
 
 
+_SHOWN = 5  # pairs of ends of which more is not known
+
+
 class FailOn(Enum):
     """Which differences exit with 1."""
 
@@ -194,7 +197,9 @@ def _unsettled(questions: Iterable[Unsettled]) -> str:
     words = dict.fromkeys(
         f"what else is {one.change} from {class_text(one.source)} to {class_text(one.target)}" for one in questions
     )
-    return f"{'; '.join(words)}: try again with a larger `--effort`"
+    shown = list(words)[:_SHOWN]
+    others = [f"and the same of {len(words) - len(shown)} other pairs"] if len(words) > len(shown) else []
+    return f"{'; '.join((*shown, *others))}: try again with a larger `--effort`"
 
 
 def _exit(comparison: Comparison, undecided: str | None, fail_on: FailOn) -> Exit:

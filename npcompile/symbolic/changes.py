@@ -70,13 +70,15 @@ def possible_changes(old: Program, new: Program, effort: int, *, seed: int = 0) 
     questions = [_Question(versions, pair) for pair in _Pairs(versions).different()]
     changes: list[PossibleChange] = []
     unsettled: list[Unsettled] = []
+    spent = 0
     for change in Change:
         found: list[_Found] = []
         for question in questions:
-            boxes_, complete = question.boxes(change)
-            found += boxes_
+            some, complete = question.boxes(change) if spent <= versions.total else ([], False)
+            found += some
             if not complete:
                 unsettled.append(question.unsettled(change))
+            spent = max(spent, question.query.spent)
         for parts in _merged(found):
             try:
                 changes.append(_Telling(change, parts).change())
@@ -193,7 +195,8 @@ class _Question:
         except OutOfEffortError:
             return [], False
         if self._cover is None:
-            self._cover = Cover(self.query, [*self._source.axes, *self._target.axes, *self._port.axes])
+            axes = [*self._source.axes, *self._target.axes, *self._port.axes]
+            self._cover = Cover(self.query, axes, self.versions.total)
         found, complete = self._cover.boxes(inside)
         return [self._read(box, self._cover.assumed(box)) for box in found], complete
 

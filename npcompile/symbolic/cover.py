@@ -40,11 +40,12 @@ class Cover:
     """Boxes of the flows of a query, whose axes they may restrict.
 
     Every flow must have one value of each axis.  Flows that the query does not have may lie in a box, and mean nothing
-    there.  All questions are asked under assumptions: the values that a box leaves out are switched off.
+    there.  All questions are asked under assumptions: the values that a box leaves out are switched off.  No more boxes
+    are looked for when everything in the query's context has cost more than `total`.
     """
 
-    def __init__(self, query: Query, axes: Sequence[Axis]) -> None:
-        self._query = query
+    def __init__(self, query: Query, axes: Sequence[Axis], total: int) -> None:
+        self._query, self._total = query, total
         self._has = [[query.name(axis.term(frozenset({value}))) for value in range(axis.size)] for axis in axes]
         self._lacks = [[z3.Not(literal) for literal in literals] for literals in self._has]
 
@@ -54,7 +55,7 @@ class Cover:
         outside_of: list[z3.BoolRef] = []
         try:
             while self._query.satisfiable(switches=[inside, *outside_of]):
-                if len(found) == LIMIT:
+                if len(found) == LIMIT or self._query.spent > self._total:
                     return Covering(found, complete=False)
                 found.append(self._grown(self._least([inside, *outside_of]), z3.Not(inside)))
                 outside_of.append(self._query.either(_left_out(self._has, found[-1])))

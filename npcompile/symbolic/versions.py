@@ -24,9 +24,13 @@ from npcompile.symbolic.encode import Encoding
 from npcompile.symbolic.solve import Query
 from npcompile.symbolic.vocabulary import Vocabulary
 
+TOTAL = 16  # times the effort of one check: what all of a comparison may cost
+
 
 class Versions:
-    """What all questions about two versions share.  `effort` bounds each solver check, in z3's resource units."""
+    """What all questions about two versions share.  `effort` bounds each solver check, in z3's resource units, and
+    `total` all of them together.
+    """
 
     def __init__(self, programs: Both[Program], *, effort: int, seed: int = 0) -> None:
         self.programs = programs
@@ -34,7 +38,7 @@ class Versions:
         self.vocabulary = Vocabulary.of(joint)  # its listed namespaces are those of both
         self.listed = Both(*(_listed(program, self.vocabulary) for program in programs))
         self._ctx = z3.Context()
-        self._effort, self._seed = effort, seed
+        self._effort, self._seed, self.total = effort, seed, TOTAL * effort
         flow = ends.variables(self.vocabulary, self._ctx)
         own = [replace(self.vocabulary, listed=listed) for listed in self.listed]
         self.boxes = Both(*(Boxes(v, p.cluster) for v, p in zip(own, programs, strict=True)))
