@@ -29,7 +29,7 @@ from npcompile.ir.program import PolicyIndex, Program
 from npcompile.netset.cidrs import Address, Family, point
 from npcompile.runtime.lab.observation import Observation
 from npcompile.runtime.lab.outside import outside
-from npcompile.runtime.lab.plan import Plan, make_plan
+from npcompile.runtime.lab.plan import SIZE, Plan, make_plan
 from npcompile.runtime.lab.probes import Number, Trial, every_trial, probe, trial_of
 from npcompile.runtime.lab.settle import addresses, settle
 from npcompile.runtime.namespaces import has_ipv6
@@ -89,37 +89,47 @@ class Prepared:
     plan: Plan
     asked: tuple[Asked, ...]
     artifacts: Mapping[str, Artifact]
-    diagnostics: tuple[Diagnostic, ...]
+    diagnostics: tuple[Diagnostic, ...] = ()
 
 
 def prepare(paths: Sequence[str], options: LabOptions) -> Prepared:
     """Read the input and plan its lab; raises InputError with all that is wrong."""
     loaded = load(read_sources(paths))
-    if options.questions == ():
-        raise usage_error("the list of flows is empty")
-    named = _named_addresses(options.questions or ())
-    program = settle(loaded.program, avoid=named)
-    hosts = outside(program)
+    prepared = prepare_program(loaded.program, options)
+    return replace(prepared, diagnostics=(*loaded.diagnostics, *prepared.diagnostics))
+
+
+def prepare_program(program: Program, options: LabOptions) -> Prepared:
+    """Plan the lab of a program; raises InputError."""
     if options.questions is None:
-        left_out = hosts.left_out
-        plan = make_plan(program, hosts.addresses)
-        asked = tuple(_everything(program, plan, options.numbers))
-    else:
-        left_out = 0
-        plan = make_plan(program, _strangers(program, named))
-        asked = tuple(_chosen(program, plan, options.questions))
+        return _prepare_everything(settle(program), options)
+    if not options.questions:
+        raise usage_error("the list of flows is empty")
+    named = _named_addresses(options.questions)
+    settled = settle(program, avoid=named)
+    plan = make_plan(settled, _strangers(settled, named))
     return Prepared(
         plan=plan,
-        asked=asked,
-        artifacts=_artifacts(program, plan, options.target),
-        diagnostics=(*loaded.diagnostics, *_left_out(left_out)),
+        asked=tuple(_chosen(settled, plan, options.questions)),
+        artifacts=_artifacts(settled, plan, options.target),
     )
 
 
-def _left_out(number: int) -> Iterator[Diagnostic]:
-    if number:
-        message = f"{number} more addresses outside the cluster, which ipBlocks tell apart, are not tried"
-        yield diagnose(HOSTS_LEFT_OUT, None, message, help="name them in `--flows`")
+def _prepare_everything(settled: Program, options: LabOptions) -> Prepared:
+    hosts = outside(settled)
+    plan = make_plan(settled, hosts.addresses)
+    asked = tuple(_everything(settled, plan, options.numbers))
+    if not asked:
+        message = "every pod of the input is on its node's network, where no policy applies"
+        raise InputError([diagnose(SIZE, None, message, help="name the files with the other pods, too")])
+    message = f"{hosts.left_out} more addresses outside the cluster, which ipBlocks tell apart, are not tried"
+    told = (diagnose(HOSTS_LEFT_OUT, None, message, help="name them in `--flows`"),) if hosts.left_out else ()
+    return Prepared(
+        plan=plan,
+        asked=asked,
+        artifacts=_artifacts(settled, plan, options.target),
+        diagnostics=told,
+    )
 
 
 def _artifacts(program: Program, plan: Plan, target: Target) -> Mapping[str, Artifact]:

@@ -7,19 +7,14 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from npcompile.driver.lab import Prepared
+from npcompile.runtime.namespaces import end_processes_in
 
 if TYPE_CHECKING:
     from npcompile.runtime.lab.session import Lab
-
-
-_GRACE = 0.2  # seconds between asking a process to end and ending it
 
 
 def commands(prepared: Prepared, lab: Lab) -> Iterator[str]:
@@ -32,8 +27,8 @@ def commands(prepared: Prepared, lab: Lab) -> Iterator[str]:
 def run_shell(lab: Lab) -> None:
     """Run the user's shell until it exits, everything in the lab answering meanwhile.
 
-    What was started inside the lab and still runs is ended.  SIGTERM ends the shell; should this process be killed, the
-    kernel hangs up the shell, and a shell its jobs.
+    What still runs in the lab afterwards is ended.  SIGTERM ends the shell; should this process be killed, the kernel
+    hangs up the shell, and a shell its jobs.
     """
     over = threading.Event()
     server = threading.Thread(target=lab.prober.serve, args=(over.is_set,), daemon=True)
@@ -50,7 +45,7 @@ def run_shell(lab: Lab) -> None:
         signal.signal(signal.SIGTERM, before)
         over.set()
         server.join()
-        _sweep({namespace.inode for namespace in lab.namespaces.values()})
+        end_processes_in(lab.namespaces.values())
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:
@@ -64,26 +59,3 @@ def _wait(process: subprocess.Popen[bytes]) -> None:
 
 def _terminate(number: int, _: object) -> None:
     sys.exit(128 + number)
-
-
-def _sweep(namespaces: set[int]) -> None:
-    """End the processes in these network namespaces."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        found = [pid for pid in map(_pid, Path("/proc").iterdir()) if pid and _namespace_of(pid) in namespaces]
-        for pid in found:
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
-        if not found:
-            return
-        time.sleep(_GRACE)
-
-
-def _pid(entry: Path) -> int:
-    return int(entry.name) if entry.name.isdecimal() else 0
-
-
-def _namespace_of(pid: int) -> int:
-    try:
-        return Path(f"/proc/{pid}/ns/net").stat().st_ino
-    except OSError:  # it has ended
-        return 0

@@ -7,14 +7,19 @@ address, rule and set inside.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import signal
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # linux/sched.h
 _CLONE_NEWNET = 0x4000_0000
 _OWN = "/proc/thread-self/ns/net"
+_GRACE = 0.1  # seconds between asking a process to end and ending it
+_PATIENCE = 3.0  # seconds, for somebody who only looks at a namespace
 
 
 def has_ipv6() -> bool:
@@ -65,6 +70,11 @@ class Namespace:
             for name, value in values.items():
                 Path("/proc/sys", name).write_text(f"{value}\n", encoding="ascii")
 
+    def move(self) -> None:
+        """Give it another path, which nobody knows."""
+        old, self.fd = self.fd, fcntl.fcntl(self.fd, fcntl.F_DUPFD_CLOEXEC, self.fd)
+        os.close(old)
+
     def close(self) -> None:
         """Let go of it; the kernel removes it when no process and no socket is in it."""
         os.close(self.fd)
@@ -78,3 +88,43 @@ def _check(result: int) -> None:
     if result != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+def end_processes_in(namespaces: Collection[Namespace]) -> None:
+    """End the processes in network namespaces that others could enter until now.
+
+    The namespaces stay open meanwhile, so that their inodes are nobody else's, but are no longer where they were.  A
+    process that has opened one before may be about to enter it, and is waited for.
+    """
+    for one in namespaces:
+        one.move()
+    inodes = {one.inode for one in namespaces}
+    deadline = time.monotonic() + _PATIENCE
+    number = signal.SIGTERM
+    while time.monotonic() < deadline:
+        pids = [pid for pid in map(_pid, Path("/proc").iterdir()) if pid not in (0, os.getpid())]
+        inside = [pid for pid in pids if _inodes(f"{pid}/ns/net") & inodes]
+        if not inside and not any(_inodes(f"{pid}/fd/*") & inodes for pid in pids):
+            return
+        for pid in inside:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+        time.sleep(_GRACE)
+        number = signal.SIGKILL
+
+
+def _pid(entry: Path) -> int:
+    return int(entry.name) if entry.name.isdecimal() else 0
+
+
+def _inodes(pattern: str) -> set[int]:
+    """Of the network namespaces that files of a process lead to; it may end meanwhile."""
+    found: set[int] = set()
+    paths: list[Path] = []
+    with suppress(OSError):
+        paths += Path("/proc").glob(pattern)
+    for path in paths:
+        with suppress(OSError):
+            kind, _, inode = path.readlink().name.partition(":")
+            found |= {int(inode.strip("[]"))} if kind == "net" else set()
+    return found

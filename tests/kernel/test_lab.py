@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -244,38 +245,36 @@ def test_what_did_not_pass_before_is_never_denied(monkeypatch: pytest.MonkeyPatc
 # --- what stays behind ---
 
 
-def links_and_namespaces() -> tuple[list[str], list[str], list[str]]:
-    """The links that this process sees, the named namespaces, and those that some process is in."""
-    links = subprocess.run(["ip", "-br", "link"], capture_output=True, text=True, check=True).stdout.splitlines()
-    named = sorted(path.name for path in Path("/run/netns").iterdir()) if Path("/run/netns").is_dir() else []
-    inside = set()
-    for path in Path("/proc").glob("[0-9]*/ns/net"):
-        try:
-            inside.add(path.readlink().name)
-        except OSError:
-            continue
-    return links, named, sorted(inside)
+def links() -> list[str]:
+    """The links of a lab that this process sees."""
+    shown = subprocess.run(["ip", "-br", "link"], capture_output=True, text=True, check=True).stdout.splitlines()
+    return [line for line in shown if re.match(r"np[0-9a-f]{12}|node\d|host\d", line)]
 
 
-def ours() -> list[str]:
-    """The processes of labs that run."""
+def namespaces_of(process: subprocess.Popen[str]) -> set[str]:
+    """The network namespaces that a process holds open."""
+    found = set()
+    for path in Path(f"/proc/{process.pid}/fd").iterdir():
+        with suppress(OSError):
+            found.add(path.readlink().name)
+    return {one for one in found if one.startswith("net:")}
+
+
+def session_of(process: subprocess.Popen[str]) -> list[str]:
+    """What runs in the session that a process was the leader of."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if MARK in path.read_bytes().decode():
-                found.append(path.parent.name)
-        except OSError:
-            continue
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended
+            name, _, rest = path.read_text().rpartition(") ")
+            if rest.split()[3] == str(process.pid) and not rest.startswith("Z"):
+                found.append(name)
     return found
-
-
-MARK = f"flows-of-{os.getpid()}"
 
 
 @pytest.fixture
 def flows(tmp_path: Path) -> Path:
-    """Flows in a file by whose name a lab's processes are known."""
-    file = tmp_path / MARK
+    """One flow, in a file."""
+    file = tmp_path / "flows"
     file.write_text('{"src": "a/web", "dst": "a/db", "port": "tcp/80"}\n')
     return file
 
@@ -289,6 +288,7 @@ def start(flows: Path, *options: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -299,26 +299,14 @@ def until(holds: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def namespaces_of(process: subprocess.Popen[str]) -> int:
-    """How many network namespaces a process holds open."""
-    found = set()
-    for path in Path(f"/proc/{process.pid}/fd").iterdir():
-        try:
-            found.add(path.readlink().name)
-        except OSError:
-            continue
-    return sum(one.startswith("net:") for one in found)
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_signal_leaves_nothing_behind(number: signal.Signals, flows: Path) -> None:
-    links, named, _ = links_and_namespaces()
     with start(flows) as process:
-        until(lambda: namespaces_of(process) >= 5)
+        until(lambda: len(namespaces_of(process)) >= 5)
         process.send_signal(number)
         assert process.wait(timeout=10) != 0
-    assert links_and_namespaces()[:2] == (links, named)
-    assert ours() == []
+    until(lambda: session_of(process) == [])  # what was just loading rules ends by itself
+    assert links() == []
 
 
 @pytest.fixture
@@ -348,33 +336,24 @@ def test_a_shell_in_the_lab(shell: tuple[subprocess.Popen[str], dict[str, str]])
     process, commands = shell
     assert set(commands) >= {"a/web", "a/db", "b/stranger", "n1", "n2"}
     script = [in_place(commands[name], CONNECT) + " || echo refused" for name in ("a/web", "b/stranger")]
-    script += [in_place(commands["a/web"], "readlink /proc/self/ns/net"), in_place(commands["a/web"], "sleep 1000 &")]
+    script.append(in_place(commands["a/web"], "sleep 1000 &"))
     out, _ = process.communicate("\n".join([*script, "exit"]) + "\n", timeout=60)
-    (inside,) = (line for line in out.splitlines() if line.startswith("net:"))
-    assert inside not in links_and_namespaces()[2], "the sleep that was left behind"
     assert [line for line in out.splitlines() if line in ("connected", "refused")] == ["connected", "refused"]
     assert process.returncode == 0
-    assert ours() == []
+    assert session_of(process) == [], "the sleep that was left behind"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_the_shell_goes_with_the_lab(
     number: signal.Signals, shell: tuple[subprocess.Popen[str], dict[str, str]]
 ) -> None:
-    process, commands = shell
+    process, _ = shell
     child = f"/proc/{process.pid}/task/{process.pid}/children"
     until(lambda: Path(child).read_text() != "")
-    (pid,) = Path(child).read_text().split()
-    inside = subprocess.run(
-        ["sh", "-c", in_place(commands["a/web"], "readlink /proc/self/ns/net")],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
+    assert session_of(process) != []
     process.send_signal(number)
     process.wait(timeout=10)
-    until(lambda: not Path(f"/proc/{pid}").exists())
-    assert inside not in links_and_namespaces()[2]
+    until(lambda: session_of(process) == [])
 
 
 # --- how large, how fast ---

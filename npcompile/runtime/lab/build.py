@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
@@ -23,15 +24,14 @@ from npcompile.runtime.namespaces import Namespace, has_ipv6
 
 _EVERYTHING = {Family.V4: "0.0.0.0/0", Family.V6: "::/0"}
 _FAMILIES = {Family.V4: socket.AF_INET, Family.V6: socket.AF_INET6}
-_PARENT, _CHILD = "fe80::1", "fe80::2"
+_PARENT, _CHILD = IPv6Address("fe80::1"), IPv6Address("fe80::2")
 _FIRST_INDEX = 1000  # of the links at a parent: beyond those that the kernel makes by itself
 _SCOPE_LINK = 253  # RT_SCOPE_LINK of linux/rtnetlink.h
+_NO_DAD = 2  # IFA_F_NODAD of linux/if_addr.h
 
-# Sources are what the probes say they are, and addresses are used the moment that they are set.
+# Sources are what the probes say they are.
 _ENDS: dict[str, int | str] = {"net/ipv4/conf/all/rp_filter": 0, "net/ipv4/conf/default/rp_filter": 0}
 _ENDS_V6: dict[str, int | str] = {
-    "net/ipv6/conf/all/accept_dad": 0,
-    "net/ipv6/conf/default/accept_dad": 0,
     "net/ipv6/conf/default/accept_ra": 0,
     "net/ipv6/conf/default/addr_gen_mode": 1,  # no link-local addresses but ours
 }
@@ -109,9 +109,9 @@ def _join(parent: _Parent, number: int, place: Place, own: Namespace) -> None:
     netlink.link("set", index=index, state="up")
     families = {family_of(address) for address in place.addresses}
     if Family.V4 in families:
-        netlink.addr("add", index=index, address=str(parent.gateway), prefixlen=32)
+        _add(netlink, index, parent.gateway)
     if Family.V6 in families:
-        netlink.addr("add", index=index, address=_PARENT, prefixlen=64)
+        _add(netlink, index, _PARENT, 64)
     with own.entered(), IPRoute() as inner:
         _settle_in(inner, socket.if_nametoindex("eth0"), place, parent.gateway)
     for address in place.addresses:
@@ -124,13 +124,20 @@ def _settle_in(netlink: IPRoute, index: int, place: Place, gateway: Address) -> 
     netlink.link("set", index=index, state="up")
     families = {family_of(address) for address in place.addresses}
     for address in place.addresses:
-        netlink.addr("add", index=index, address=str(address), prefixlen=family_of(address).bits)
+        _add(netlink, index, address)
     if Family.V4 in families:
         netlink.route("add", dst=_whole(gateway), oif=index, scope=_SCOPE_LINK)
         netlink.route("add", dst=_EVERYTHING[Family.V4], gateway=str(gateway), oif=index)
     if Family.V6 in families:
-        netlink.addr("add", index=index, address=_CHILD, prefixlen=64)
-        netlink.route("add", family=socket.AF_INET6, dst=_EVERYTHING[Family.V6], gateway=_PARENT, oif=index)
+        _add(netlink, index, _CHILD, 64)
+        netlink.route("add", family=socket.AF_INET6, dst=_EVERYTHING[Family.V6], gateway=str(_PARENT), oif=index)
+
+
+def _add(netlink: IPRoute, index: int, address: Address, length: int | None = None) -> None:
+    """Give a link an address that is there at once: IPv6 would first ask around for who else has it."""
+    bits = length or family_of(address).bits
+    flags = {"flags": _NO_DAD} if family_of(address) is Family.V6 else {}
+    netlink.addr("add", index=index, address=str(address), prefixlen=bits, **flags)
 
 
 def _route(core: _Parent, number: int, node: NodePlace, pod: Place) -> None:
@@ -138,7 +145,7 @@ def _route(core: _Parent, number: int, node: NodePlace, pod: Place) -> None:
     for address in pod.addresses:
         family = family_of(address)
         first = next(str(one) for one in node.addresses if family_of(one) is family)
-        gateway = first if family is Family.V4 else _CHILD
+        gateway = first if family is Family.V4 else str(_CHILD)
         core.netlink.route(
             "add", family=_FAMILIES[family], dst=_whole(address), gateway=gateway, oif=_FIRST_INDEX + number
         )

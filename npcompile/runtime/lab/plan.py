@@ -10,7 +10,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Address
 
 from npcompile.diagnostics.errors import InputError
 from npcompile.diagnostics.model import Diagnostic, RuleCode, Severity, diagnose
@@ -24,8 +24,8 @@ from npcompile.source import Span
 MOST_PODS = 60
 
 SIZE = RuleCode(code="NPC740", slug="lab-size", severity=Severity.ERROR)
-"""A lab makes a network namespace of every pod: there must be one at least, and 60 at most.  Name the files of a part
-of the cluster."""
+"""A lab makes a network namespace of every pod that policies can select: there must be one at least, and 60 pods at
+most.  Name the files of a part of the cluster."""
 
 ADDRESS = RuleCode(code="NPC741", slug="lab-address", severity=Severity.ERROR)
 """An address cannot be had by one host of a network: it is loopback, multicast or the like, or two have it."""
@@ -133,7 +133,7 @@ def _sizes(program: Program) -> Iterator[Diagnostic]:
 def _bad_addresses(program: Program, outside: Iterable[Address]) -> Iterator[Diagnostic]:
     owners: dict[Address, str] = {}
     for who, span, address in _holders(program, outside):
-        if point(address) in UNUSABLE:
+        if point(address) in UNUSABLE or (isinstance(address, IPv6Address) and address.scope_id):
             yield diagnose(ADDRESS, span, f"{who} has the address {address}, which no host of a network can have")
         elif address in owners:
             yield diagnose(ADDRESS, span, f"{who} has the address {address} of {owners[address]}",
