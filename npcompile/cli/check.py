@@ -8,6 +8,7 @@ import click
 
 from npcompile.analyses.claims import Cni
 from npcompile.cli.output import counted, in_words
+from npcompile.cli.progress import shown
 from npcompile.diagnostics.model import Severity
 from npcompile.diagnostics.render import FORMATS
 from npcompile.driver.cache import open_cache
@@ -57,18 +58,17 @@ def command(
         from npcompile.driver.rules import refuse_unknown
 
         refuse_unknown((*selected, *ignored))
-    report = run_check(
-        _programs((*paths, *files), config),
-        CheckOptions(
-            select=selected,
-            ignore=ignored,
-            fail_on=_SEVERITIES.get(level),
-            effort=effort or config.effort or DEFAULT_EFFORT,
-            symbolic=symbolic,
-            cni=_CNIS[cni] if cni else None,
-        ),
-        None if no_cache else open_cache(),
+    chosen = CheckOptions(
+        select=selected,
+        ignore=ignored,
+        fail_on=_SEVERITIES.get(level),
+        effort=effort or config.effort or DEFAULT_EFFORT,
+        symbolic=symbolic,
+        cni=_CNIS[cni] if cni else None,
     )
+    cache = None if no_cache else open_cache()
+    with shown() as progress:
+        report = run_check(_programs((*paths, *files), config), chosen, cache, progress)
     counts = counted(report.diagnostics)
     summary: dict[str, object] = {"policies": report.policies, "pods": report.pods, **counts}
     click.echo(FORMATS[output_format](report.diagnostics, {**summary, "exit_code": int(report.exit_code)}), nl=False)

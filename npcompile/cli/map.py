@@ -8,6 +8,7 @@ import click
 
 from npcompile.analyses.parties import GroupBy
 from npcompile.cli.output import show
+from npcompile.cli.progress import shown
 from npcompile.driver.map import MapOptions, run_map
 from npcompile.driver.map_text import RENDERERS, note, summary
 
@@ -39,7 +40,8 @@ def command(
     """
     started = time.perf_counter()
     options = MapOptions(group_by=_GROUPS[group_by], src=src, dst=dst, exposure=exposure)
-    found = run_map((*paths, *files) or (".",), options)
+    with shown() as progress:
+        found = run_map((*paths, *files) or (".",), options, progress)
     show((one for one in found.diagnostics if one.severity), "concise")
     for text in RENDERERS[output_format](found):
         click.echo(text, nl=False)

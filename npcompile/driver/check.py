@@ -17,6 +17,7 @@ from npcompile.driver.checked import Checked, question, recall, remember
 from npcompile.driver.config import ProgramPaths
 from npcompile.driver.exit_codes import Exit, worst
 from npcompile.driver.inputs import read_sources
+from npcompile.driver.progress import Progress, reading, silent
 from npcompile.driver.replay import Replayer
 from npcompile.frontend import load
 from npcompile.ir.policy import Policy
@@ -56,7 +57,9 @@ class Report:
     seconds: float
 
 
-def run_check(programs: Sequence[ProgramPaths], options: CheckOptions, known: Cache | None = None) -> Report:
+def run_check(
+    programs: Sequence[ProgramPaths], options: CheckOptions, known: Cache | None = None, progress: Progress = silent
+) -> Report:
     """Check each program; what is wrong with one does not keep the others from being checked.
 
     A program that the cache knows, in these very texts and for these options, is not checked again.
@@ -67,7 +70,7 @@ def run_check(programs: Sequence[ProgramPaths], options: CheckOptions, known: Ca
     policies = pods = 0
     for paths in programs:
         try:
-            checked = _checked(read_sources(paths.paths, paths.exclude), options, known)
+            checked = _checked(read_sources(paths.paths, paths.exclude), options, known, progress)
         except InputError as error:
             diagnostics += error.diagnostics
             exits.append(Exit.BAD_INPUT)
@@ -85,27 +88,27 @@ def run_check(programs: Sequence[ProgramPaths], options: CheckOptions, known: Ca
     )
 
 
-def _checked(sources: Sequence[SourceFile], options: CheckOptions, known: Cache | None) -> Checked:
+def _checked(sources: Sequence[SourceFile], options: CheckOptions, known: Cache | None, progress: Progress) -> Checked:
     if known is None:
-        return _check(sources, options)
+        return _check(sources, options, progress)
     name = known.name(question(sources, repr(options)))
     found = recall(known, name, sources)
     if found is None:
-        found = _check(sources, options)
+        found = _check(sources, options, progress)
         if not any(one.rule is UNDECIDED for one in found.diagnostics):
             remember(known, name, found, sources)
     return found
 
 
-def _check(sources: Sequence[SourceFile], options: CheckOptions) -> Checked:
-    loaded = load(sources)
+def _check(sources: Sequence[SourceFile], options: CheckOptions, progress: Progress) -> Checked:
+    loaded = load(reading(sources, progress))
     found = [one for one in loaded.diagnostics if _wanted(one.rule, options)]
-    found += check_program(loaded.program, options)
+    found += check_program(loaded.program, options, progress)
     program = loaded.program
     return Checked(diagnostics=tuple(found), policies=len(program.policies), pods=len(program.cluster.pods))
 
 
-def check_program(program: Program, options: CheckOptions) -> Iterator[Diagnostic]:
+def check_program(program: Program, options: CheckOptions, progress: Progress = silent) -> Iterator[Diagnostic]:
     """Every confirmed finding about one program."""
     symbolic = options.symbolic or not program.cluster.pods
     engine = _symbolic_engine(program, options.effort) if symbolic else _relation_engine(program, options.effort)
@@ -121,9 +124,10 @@ def check_program(program: Program, options: CheckOptions) -> Iterator[Diagnosti
         cni=options.cni,
     )
     replayer = Replayer(program)
-    for check in CHECKS:
+    for number, check in enumerate(CHECKS):
         if not _wanted(check.RULE, options):
             continue
+        progress(f"checking {check.RULE.slug}", number, len(CHECKS))
         for said in check.check(case):
             match said:
                 case Claim():

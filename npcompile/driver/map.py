@@ -21,6 +21,7 @@ from npcompile.analyses.reach import Closing, Edge, Reach
 from npcompile.diagnostics.errors import InputError, InternalError
 from npcompile.diagnostics.model import Diagnostic
 from npcompile.driver.inputs import read_sources
+from npcompile.driver.progress import Progress, reading, silent
 from npcompile.frontend import load
 from npcompile.ir.cluster import Pod, Service
 from npcompile.ir.flow import Flow, Verdict
@@ -62,9 +63,10 @@ class Map:
     unbound: int
 
 
-def run_map(paths: Sequence[str], options: MapOptions) -> Map:
+def run_map(paths: Sequence[str], options: MapOptions, progress: Progress = silent) -> Map:
     """The map of a program; raises InputError where a word names nothing in it."""
-    loaded = load(read_sources(paths))
+    loaded = load(reading(read_sources(paths), progress))
+    progress("mapping")
     return map_program(loaded.program, options, loaded.diagnostics)
 
 
