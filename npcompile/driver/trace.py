@@ -12,6 +12,7 @@ from npcompile.analyses.trace import Miss, Traced, Tracer
 from npcompile.diagnostics.errors import InputError
 from npcompile.diagnostics.model import Diagnostic, diagnose
 from npcompile.driver.inputs import read_sources
+from npcompile.driver.trace_artifact import Walk, Walker, walk_json, walk_text
 from npcompile.frontend import load
 from npcompile.ir.policy import Direction
 from npcompile.ir.printer import rule_text
@@ -33,25 +34,33 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What became of a question, and what its input gave cause to say."""
+    """What became of a question: its judged flows, and, where it was about an artifact, the way of each through it."""
 
     question: Question
     traced: tuple[Traced, ...]
+    walks: tuple[Walk, ...] = ()
+
+    @property
+    def told(self) -> Iterator[tuple[Traced, Walk | None]]:
+        """The judged flows, each with its way."""
+        return zip(self.traced, self.walks or (None,) * len(self.traced), strict=True)
 
 
 def run_trace(
-    questions: Sequence[Question], paths: Sequence[str], *, explain: bool
+    questions: Sequence[Question], paths: Sequence[str], *, explain: bool, artifact: str | None = None
 ) -> tuple[list[Answer], tuple[Diagnostic, ...]]:
     """Answer every question, or raise InputError with all that is wrong with any of them and answer none."""
     loaded = load(read_sources(paths))
     tracer = Tracer(loaded.program)
+    walker = Walker(artifact, loaded.program.cluster) if artifact is not None else None
     answers: list[Answer] = []
     problems: list[Diagnostic] = []
     for question in questions:
         try:
             port = parse_port(question.port)
             traced = tracer.trace(question.src, question.dst, port, explain=explain)
-            answers.append(Answer(question=question, traced=tuple(traced)))
+            walks = tuple(walker.walk(one) for one in traced) if walker else ()
+            answers.append(Answer(question=question, traced=tuple(traced), walks=walks))
         except InputError as error:
             problems += [at_line(one, question) for one in error.diagnostics]
     if problems:
@@ -104,8 +113,8 @@ def at_line(problem: Diagnostic, question: Question) -> Diagnostic:
     return diagnose(problem.rule, None, f"flow at line {question.line}: {problem.message}", help=problem.help)
 
 
-def as_json(asked: Question, traced: Traced) -> dict[str, object]:
-    """The machine formats' fields of one judged flow."""
+def as_json(asked: Question, traced: Traced, walk: Walk | None = None) -> dict[str, object]:
+    """The machine formats' fields of one judged flow, and of its way through an artifact."""
     decision = traced.decision
     sides = {Direction.EGRESS: decision.egress, Direction.INGRESS: decision.ingress}
     fields: dict[str, object] = {
@@ -125,6 +134,8 @@ def as_json(asked: Question, traced: Traced) -> dict[str, object]:
         fields["service"] = str(traced.service)
     if traced.unbound:
         fields["unbound"] = [str(pod) for pod in traced.unbound]
+    if walk is not None:
+        fields["artifact"] = walk_json(walk)
     return fields
 
 
@@ -146,31 +157,33 @@ def _rule_json(direction: Direction, side: Side) -> dict[str, object]:
 
 def render_json(answers: Sequence[Answer]) -> str:
     """Every judged flow in one document."""
-    flows = [as_json(answer.question, traced) for answer in answers for traced in answer.traced]
+    flows = [as_json(answer.question, *told) for answer in answers for told in answer.told]
     return json.dumps({"version": 1, "flows": flows}, indent=2, ensure_ascii=False) + "\n"
 
 
 def render_jsonl(answers: Iterable[Answer]) -> str:
     """One judged flow a line."""
     return "".join(
-        json.dumps(as_json(answer.question, traced), ensure_ascii=False) + "\n"
+        json.dumps(as_json(answer.question, *told), ensure_ascii=False) + "\n"
         for answer in answers
-        for traced in answer.traced
+        for told in answer.told
     )
 
 
 def render_text(answers: Iterable[Answer]) -> str:
     """For people: the verdict, both directions, and the closest miss of a denied one."""
-    return "".join("\n".join(_text(traced)) + "\n" for answer in answers for traced in answer.traced)
+    return "".join("\n".join(_text(*told)) + "\n" for answer in answers for told in answer.told)
 
 
-def _text(traced: Traced) -> Iterator[str]:
+def _text(traced: Traced, walk: Walk | None) -> Iterator[str]:
     flow = traced.flow
     family = f"  (IPv{int(traced.family)})" if traced.family else ""
     through = f"  (through Service {traced.service})" if traced.service else ""
     alike = f"  (and alike for {traced.pairs - 1} more)" if traced.pairs > 1 else ""
     yield f"{traced.decision.verdict!s:<5} {flow.src} -> {flow.dst}  {flow.port_text}{family}{through}{alike}"
     yield from sides_text(traced)
+    if walk is not None:
+        yield from walk_text(walk)
 
 
 def sides_text(traced: Traced) -> Iterator[str]:

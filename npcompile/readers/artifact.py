@@ -33,6 +33,11 @@ def read_artifact(target: str, files: Mapping[str, bytes]) -> Rulesets:
     return read(files)
 
 
+def rules_file(target: str, family: Family) -> str:
+    """The file that holds the rules which packets of a family meet."""
+    return NFTABLES_FILE if target == "nftables" else IPTABLES_FILES[family]
+
+
 def _iptables(files: Mapping[str, bytes]) -> Rulesets:
     return load(files[IPSET_FILE], {family: files[name] for family, name in IPTABLES_FILES.items()})
 

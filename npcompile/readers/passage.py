@@ -41,31 +41,43 @@ class Stop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passage:
-    """What became of a flow: the hooks that it meets until one drops it, in order."""
+    """What became of a flow: the hooks that it meets until one drops it, in order.
+
+    `elsewhere`: those among them of which it is not known what is loaded.
+    """
 
     outcomes: tuple[tuple[Stop, Outcome], ...]
+    elsewhere: tuple[Stop, ...] = ()
 
     @property
-    def verdict(self) -> Verdict:
-        """ALLOW when no hook drops."""
-        return Verdict.DENY if any(outcome.dropped for _, outcome in self.outcomes) else Verdict.ALLOW
+    def verdict(self) -> Verdict | None:
+        """ALLOW when no hook drops; None when no known one does, and not all are known."""
+        if any(outcome.dropped for _, outcome in self.outcomes):
+            return Verdict.DENY
+        return None if self.elsewhere else Verdict.ALLOW
 
 
 Rulesets = Mapping[Family, Ruleset]
 
 
-def passage(loaded: Callable[[str | None], Rulesets], cluster: Cluster, flow: Flow) -> Passage:
+def passage(loaded: Callable[[str | None], Rulesets | None], cluster: Cluster, flow: Flow) -> Passage:
     """Send the first packet of a flow, both of whose ends have addresses, through all hooks that it meets.
 
-    `loaded`: the rulesets of a node; of None, those that hold wherever a pod without a known node runs.
+    `loaded`: the rulesets of a node, or None where they are not known; of the node None, those that hold wherever a pod
+    without a known node runs.
     """
     packet = first_packet(flow)
     outcomes: list[tuple[Stop, Outcome]] = []
+    elsewhere: list[Stop] = []
     for stop in stops(cluster, flow):
-        outcomes.append((stop, judge(loaded(stop.node)[packet.family], packet, stop.hook)))
+        rulesets = loaded(stop.node)
+        if rulesets is None:
+            elsewhere.append(stop)
+            continue
+        outcomes.append((stop, judge(rulesets[packet.family], packet, stop.hook)))
         if outcomes[-1][1].dropped:
             break
-    return Passage(outcomes=tuple(outcomes))
+    return Passage(outcomes=tuple(outcomes), elsewhere=tuple(elsewhere))
 
 
 def first_packet(flow: Flow) -> Packet:

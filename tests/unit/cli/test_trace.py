@@ -121,3 +121,89 @@ def test_ten_thousand_flows_in_seconds(tmp_path: Path) -> None:
     assert time.perf_counter() - started < 30
     assert len(result.lines) == 10_000
     assert {line["verdict"] for line in result.lines} == {"DENY"}
+
+
+# --- through an artifact ---
+
+ALLOWED = ("production/payments-api-0", "production/postgres-0", "tcp/5432")
+DENIED = ("analytics/reporting-0", "production/payments-api-0", "tcp/8080")
+
+
+def artifact(out: Path, target: str, *options: str, source: str | Path = EXAMPLE) -> Path:
+    result = npcompile("emit", source, "--target", target, "-o", out, *options)
+    assert result.code == 0, result.err
+    return out
+
+
+@pytest.mark.parametrize("target", ["iptables", "nftables"])
+def test_a_flows_way_through_an_artifact(tmp_path: Path, target: str) -> None:
+    where = artifact(tmp_path / "out", target)
+    result = npcompile("trace", *ALLOWED, "-f", EXAMPLE, "--artifact", where)
+    assert (result.code, result.err) == (0, "")
+    assert f"  artifact {where} ({target}, for every node): ALLOW" in result.out
+    origins = [line.split("   <- ")[1] for line in result.out.splitlines() if "   <- " in line]
+    assert origins == [
+        "production/payments-api egress[0] (examples/payments/policies/payments-api.yaml:28)",
+        "production/postgres ingress[0] (examples/payments/policies/postgres.yaml:15)",
+    ]
+    shown = [line.split(": ", 1) for line in result.out.splitlines() if line.startswith("      ")]
+    for place, text in shown:
+        name, line = place.strip().split(":")
+        assert (where / name).read_text().splitlines()[int(line) - 1] == text.split("   <- ")[0]
+
+
+@pytest.mark.parametrize("target", ["iptables", "nftables"])
+def test_a_denied_flows_way_as_json(tmp_path: Path, target: str) -> None:
+    where = artifact(tmp_path / "out", target)
+    result = npcompile("trace", *DENIED, "-f", EXAMPLE, "--artifact", where, "--output-format", "jsonl")
+    (told,) = [line["artifact"] for line in result.lines]
+    assert (told["target"], told["node"], told["verdict"], told["differs"]) == (target, None, "DENY", False)
+    (hook,) = told["hooks"]
+    assert (hook["hook"], hook["node"], hook["ending"]) == ("FORWARD", "worker-2", "DROP")
+    assert "drop" in hook["walk"][-1]["text"].lower()
+
+
+def test_a_nodes_artifact_judges_its_own_hooks(tmp_path: Path) -> None:
+    here, there = (artifact(tmp_path / node, "nftables", "--node", node) for node in ("worker-1", "worker-2"))
+    told = {
+        where: npcompile("trace", *DENIED, "-f", EXAMPLE, "--artifact", where, "--output-format", "jsonl").lines[0]
+        for where in (here, there)
+    }
+    assert [told[where]["artifact"]["verdict"] for where in (here, there)] == ["DENY", None]
+    assert told[there]["artifact"]["elsewhere"] == [{"hook": "FORWARD", "node": "worker-1"}]
+    assert told[here]["artifact"]["elsewhere"] == [{"hook": "FORWARD", "node": "worker-2"}]
+    text = npcompile("trace", *DENIED, "-f", EXAMPLE, "--artifact", there)
+    assert text.code == 0
+    assert "(nftables, for node worker-2): passes here" in text.out
+    assert "FORWARD on node worker-1: judged by that node's own artifact" in text.out
+
+
+def test_an_artifact_of_other_policies_differs(tmp_path: Path) -> None:
+    for name in ("namespaces", "nodes", "pods"):
+        (tmp_path / f"{name}.yaml").write_bytes(Path(EXAMPLE, f"{name}.yaml").read_bytes())
+    where = artifact(tmp_path / "out", "nftables", source=tmp_path)
+    result = npcompile("trace", *DENIED, "-f", EXAMPLE, "--artifact", where)
+    assert result.code == 1
+    assert "ALLOW   <- not what the policies say" in result.out
+
+
+def test_an_artifact_that_was_changed_is_refused(tmp_path: Path) -> None:
+    where = artifact(tmp_path / "out", "nftables")
+    file = where / "nftables.nft"
+    file.write_bytes(file.read_bytes().replace(b"drop", b"accept"))
+    result = npcompile("trace", *DENIED, "-f", EXAMPLE, "--artifact", where)
+    assert (result.code, result.out) == (2, "")
+    assert "is not what was emitted" in result.err
+
+
+def test_an_end_without_an_address_has_no_way(tmp_path: Path) -> None:
+    source = tmp_path / "in.yaml"
+    source.write_text(
+        "{apiVersion: v1, kind: Pod, metadata: {name: a}}\n---\n"
+        "{apiVersion: v1, kind: Pod, metadata: {name: b}, status: {podIP: 10.0.0.1}}\n",
+        encoding="utf-8",
+    )
+    where = artifact(tmp_path / "out", "nftables", source=source)
+    result = npcompile("trace", "default/a", "default/b", "tcp/1", "-f", source, "--artifact", where)
+    assert result.code == 0
+    assert "an end has no address yet, so it has no packets" in result.out
