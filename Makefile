@@ -37,6 +37,7 @@ oracles: ## Record again what a real API server says of the oracle cases (needs 
 
 bench: $(VENV)/.installed ## Measure, as ratios taken side by side
 	$(BIN)/python bench/measure.py
+	$(BIN)/python bench/scale.py
 
 packages:
 	@.ci/packages

@@ -55,8 +55,9 @@ class Flow:
     def __post_init__(self) -> None:
         if (self.port is not None) != self.protocol.has_ports:
             raise ValueError(f"a flow of {self.protocol} with port {self.port}")
-        if self.src.family and self.dst.family and self.src.family != self.dst.family:
-            raise ValueError(f"a flow from {self.src.address} to {self.dst.address}: two address families")
+        src, dst = self.src.address, self.dst.address
+        if src is not None and dst is not None and src.version != dst.version:
+            raise ValueError(f"a flow from {src} to {dst}: two address families")
 
     @property
     def port_text(self) -> str:

@@ -33,7 +33,7 @@ class Family(IntEnum):
 
 def family_of(value: Address | Network) -> Family:
     """The family of an address or a network."""
-    return Family(value.version)
+    return Family.V4 if value.version == 4 else Family.V6
 
 
 def point(address: Address) -> int:
