@@ -159,10 +159,10 @@ def _confirmer(program: Program, effort: int) -> Confirmer:
 
 
 def _only(program: Program, policies: Sequence[Policy]) -> Program:
-    """A program with some of its policies, and without what matters to none of the answers about them alone."""
-    keys = {policy.key for policy in policies}
-    some = tuple(policy for policy in program.policies if policy.key in keys)
-    return Program(policies=some, cluster=replace(program.cluster, pods=(), services=()))
+    """A program with some policies of it, or parts of them, and without what matters to no answer about them alone."""
+    some = {policy.key: policy for policy in policies}
+    ordered = tuple(some[key] for key in sorted(some))
+    return Program(policies=ordered, cluster=replace(program.cluster, pods=(), services=()))
 
 
 def _wanted(rule: RuleCode, options: CheckOptions) -> bool:
