@@ -60,7 +60,8 @@ def run_emit(
         for pod in artifact.unbound
     ]  # fmt: skip
     directory = Path(output)
-    _write(directory, {**artifact.files, MANIFEST: _manifest(artifact, options, sources)})
+    text = json.dumps(manifest(artifact, options, sources), indent=2, ensure_ascii=False) + "\n"
+    _write(directory, {**artifact.files, MANIFEST: text.encode()})
     told = (*loaded.diagnostics, *artifact.diagnostics, *unbound, *_without_node(program, options))
     return Emitted(artifact=artifact, directory=directory, diagnostics=told)
 
@@ -75,8 +76,9 @@ def _without_node(program: Program, options: Options) -> Iterator[Diagnostic]:
     yield diagnose(NO_NODE, pods[0].span, message, help="give them `spec.nodeName`, as pods of a live cluster have")
 
 
-def _manifest(artifact: Artifact, options: Options, sources: Iterable[SourceFile]) -> bytes:
-    document = {
+def manifest(artifact: Artifact, options: Options, sources: Iterable[SourceFile] = ()) -> dict[str, object]:
+    """What the manifest says of an artifact that was made of these sources."""
+    return {
         "version": 1,
         "npcompile": __version__,
         "target": artifact.target,
@@ -91,7 +93,6 @@ def _manifest(artifact: Artifact, options: Options, sources: Iterable[SourceFile
         "unbound": [str(pod) for pod in artifact.unbound],
         "summary": dict(sorted(artifact.summary.items())),
     }
-    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _digest(data: bytes) -> str:

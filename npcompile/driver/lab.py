@@ -20,6 +20,7 @@ from npcompile.analyses.trace import Traced, Tracer
 from npcompile.backends.target import Artifact, Options, Target
 from npcompile.diagnostics.errors import InputError
 from npcompile.diagnostics.model import Diagnostic, RuleCode, Severity, diagnose
+from npcompile.driver.emit import manifest
 from npcompile.driver.exit_codes import Exit, worst
 from npcompile.driver.inputs import read_sources
 from npcompile.driver.trace import Question, at_line
@@ -27,12 +28,14 @@ from npcompile.frontend import load
 from npcompile.ir.flow import Endpoint
 from npcompile.ir.program import PolicyIndex, Program
 from npcompile.netset.cidrs import Address, Family, point
-from npcompile.runtime.lab.observation import Observation
+from npcompile.runtime.lab.observation import Observation, Observed
 from npcompile.runtime.lab.outside import outside
 from npcompile.runtime.lab.plan import SIZE, Plan, make_plan
 from npcompile.runtime.lab.probes import Number, Trial, every_trial, probe, trial_of
 from npcompile.runtime.lab.settle import addresses, settle
+from npcompile.runtime.loader import LoadError, Stored
 from npcompile.runtime.namespaces import has_ipv6
+from npcompile.runtime.registry import loaders
 
 if TYPE_CHECKING:
     from npcompile.runtime.lab.session import Lab
@@ -88,7 +91,7 @@ class Prepared:
 
     plan: Plan
     asked: tuple[Asked, ...]
-    artifacts: Mapping[str, Artifact]
+    artifacts: Mapping[str, Stored]
     diagnostics: tuple[Diagnostic, ...] = ()
 
 
@@ -132,8 +135,14 @@ def _prepare_everything(settled: Program, options: LabOptions) -> Prepared:
     )
 
 
-def _artifacts(program: Program, plan: Plan, target: Target) -> Mapping[str, Artifact]:
-    return {node.name: target.emit(program, Options(node=node.name)) for node in plan.nodes}
+def _artifacts(program: Program, plan: Plan, target: Target) -> Mapping[str, Stored]:
+    """What `emit --node` writes for each node."""
+    return {node.name: _stored(target.emit(program, Options(node=node.name)), node.name) for node in plan.nodes}
+
+
+def _stored(artifact: Artifact, node: str) -> Stored:
+    document = manifest(artifact, Options(node=node))
+    return Stored(target=artifact.target, files=artifact.files, manifest=document)
 
 
 def _named_addresses(questions: Iterable[Question]) -> list[Address]:
@@ -233,10 +242,13 @@ def running(prepared: Prepared, *, shell: bool = False) -> Iterator[Lab]:
 
 
 def try_everything(prepared: Prepared, lab: Lab) -> list[Row]:
-    """Load, and hold what is seen against what is expected."""
+    """Load, and hold what is seen against what is expected.  Of an artifact that does not load, nothing is known."""
     lab.check()
-    lab.load(lambda node: _load(prepared.artifacts[node]))
-    seen = lab.observe()
+    try:
+        lab.load(lambda node: _load(prepared.artifacts[node]))
+        seen = lab.observe()
+    except LoadError as error:
+        seen = [Observation(Observed.UNKNOWN, f"the artifact does not load: {error}")] * len(prepared.asked)
     return list(_rows(zip(prepared.asked, seen, strict=True)))
 
 
@@ -263,16 +275,32 @@ def _with_family(row: Row) -> Row:
     return replace(row, traced=replace(row.traced, family=row.traced.flow.dst.family))
 
 
-def _load(artifact: Artifact) -> None:
-    """Run the commands that load an artifact, its files in memory only."""
+def _load(artifact: Stored) -> None:
+    """Bring an artifact into this thread's network namespace: by its target's loader, or by the commands that the
+    manifest names.  Raises LoadError, or InputError when a program is missing.
+    """
+    loader = loaders().get(artifact.target)
+    if loader is not None:
+        loader.apply(artifact)
+        return
     with ExitStack() as stack:
-        files = {}
+        # In memory only, so that no end of this process leaves a file behind.
+        files = {name: stack.enter_context(os.fdopen(os.memfd_create(name), "wb")) for name in artifact.files}
         for name, data in artifact.files.items():
-            files[name] = stack.enter_context(os.fdopen(os.memfd_create(name), "wb"))
             files[name].write(data)
             files[name].flush()
-        for line in artifact.load:
+        for line in artifact.manifest["load"]:  # type: ignore[attr-defined]
             words = [f"/dev/fd/{files[word].fileno()}" if word in files else word for word in line.split()]
-            for file in files.values():
-                file.seek(0)
-            subprocess.run(words, check=True, pass_fds=[one.fileno() for one in files.values()])
+            _run(words, [one.fileno() for one in files.values()])
+
+
+def _run(command: Sequence[str], files: Sequence[int]) -> None:
+    for file in files:
+        os.lseek(file, 0, os.SEEK_SET)
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True, pass_fds=files)
+    except FileNotFoundError:
+        message = f"the program `{command[0]}` is not installed"
+        raise InputError([diagnose(LAB_MACHINE, None, message, help="install it")]) from None
+    except subprocess.CalledProcessError as error:
+        raise LoadError(f"`{command[0]}` failed: {' '.join(error.stderr.split())}", restored=False) from None

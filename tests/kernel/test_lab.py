@@ -203,7 +203,9 @@ def test_an_artifact_that_forgets_a_rule_differs() -> None:
 
 
 def test_an_artifact_that_forgets_a_pod_differs() -> None:
-    rows = tried(PAYMENTS, LabOptions(target=Changed(change=lambda one: replace(one, files={}, load=()))))
+    rows = tried(
+        PAYMENTS, LabOptions(target=Changed(change=lambda one: replace(one, target="nothing", files={}, load=())))
+    )
     assert driver.exit_code(rows) is Exit.FINDINGS
     assert {str(row.seen.observed) for row in rows} == {"ALLOW"}
     assert {row.differs for row in rows} == {True, False}
@@ -215,7 +217,10 @@ def test_an_answer_that_is_lost_is_no_verdict() -> None:
     dropping = "*filter\n-A FORWARD -p udp --sport 53 -j DROP\nCOMMIT\n"
     spoiled = Changed(
         change=lambda one: replace(
-            one, files={"drop": dropping.encode()}, load=("iptables-restore drop", "ip6tables-restore drop")
+            one,
+            target="drop",
+            files={"drop": dropping.encode()},
+            load=("iptables-restore drop", "ip6tables-restore drop"),
         )
     )
     udp, tcp = tried(SMALL, LabOptions(target=spoiled, questions=asked))
@@ -240,6 +245,17 @@ def test_what_did_not_pass_before_is_never_denied(monkeypatch: pytest.MonkeyPatc
     assert "before anything was loaded" in stranger.seen.reason
     assert web.seen.observed is Observed.DENY
     assert driver.exit_code([stranger, web]) is Exit.UNDECIDED
+
+
+@pytest.mark.parametrize("target", ["iptables", "by its commands"])
+def test_of_an_artifact_that_does_not_load_nothing_is_known(target: str) -> None:
+    asked = questions(("b/stranger", "a/db", "tcp/1"))
+    broken = edited("iptables.restore", "-m conntrack", "-m nonsense")
+    renamed = Changed(change=lambda one: replace(broken.change(one), target=target))
+    (row,) = tried(SMALL, LabOptions(target=renamed, questions=asked))
+    assert row.seen.observed is Observed.UNKNOWN
+    assert "does not load" in row.seen.reason
+    assert driver.exit_code([row]) is Exit.UNDECIDED
 
 
 # --- what stays behind ---

@@ -1,5 +1,5 @@
-"""The kernel does what the reference evaluator says: the normative cases and programs at random, each in a lab of its
-own, every pair of ends tried with every protocol at the edges of every port range.
+"""The kernel does what the reference evaluator says, whole connections from end to end: programs at random, and the
+normative cases of what only a lab has, each in one of its own.  `test_filters_judge` holds all cases, packet by packet.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ pytestmark = pytest.mark.kernel("nft", "iptables-restore", "ip6tables-restore", 
 
 _SIDE_BY_SIDE = 8  # labs: most of their time they wait for what is denied
 
+
+RULES = {13, 14, 16, 18}  # own and other nodes, their network, Services, both address families
 
 # No lab can be made of these: all pods are on their node's network or over, or two have one address.
 REFUSED = {
@@ -56,7 +58,7 @@ def prepared(case: Case, target: Target) -> Prepared | None:
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=list(TARGETS))
 def test_the_normative_cases(target: Target) -> None:
-    labs = {str(case): prepared(case, target) for case in CASES if not case.errors}
+    labs = {str(case): prepared(case, target) for case in CASES if case.rule in RULES and not case.errors}
     assert {case for case, lab in labs.items() if lab is None} == REFUSED
     with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
         found = {case: pool.submit(wrong, lab) for case, lab in labs.items() if lab is not None}
