@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from npcompile.diagnostics.model import Diagnostic, RuleCode, diagnose
 from npcompile.frontend import codes
+from npcompile.frontend.json_pods import PodDecoder
 from npcompile.frontend.nodes import Document, Mapping, Node, Scalar, Sequence
 from npcompile.frontend.scalars import JSON_FLOAT
 from npcompile.frontend.yaml_reader import MAX_DEPTH
@@ -32,9 +33,12 @@ def looks_like_json(text: str) -> bool:
     return text.lstrip()[:1] in ("{", "[")
 
 
-def read_json(file: SourceFile) -> tuple[list[Document], Diagnostic | None]:
-    """Every value of a text of one or more JSON values; where it is not JSON, those before, and what is wrong."""
-    reader = _Reader(file)
+def read_json(file: SourceFile, *, lean: bool = False) -> tuple[list[Document], Diagnostic | None]:
+    """Every value of a text of one or more JSON values; where it is not JSON, those before, and what is wrong.
+
+    With `lean`, the places of what is in the pods of a list are not known: see `placeless`.
+    """
+    reader = _Reader(file, PodDecoder() if lean else None)
     documents: list[Document] = []
     at = reader.skip(0)
     try:
@@ -72,8 +76,8 @@ class _BadJsonError(Exception):
 class _Reader:
     """A recursive descent whose depth is bounded by MAX_DEPTH."""
 
-    def __init__(self, file: SourceFile) -> None:
-        self.text = file.text
+    def __init__(self, file: SourceFile, pods: PodDecoder | None) -> None:
+        self.text, self.pods = file.text, pods
         self.lines = [0, *(match.end() for match in LINE_BREAK.finditer(file.text))]
         self.depth = 0
 
@@ -129,19 +133,36 @@ class _Reader:
                 raise _BadJsonError(here, f"not JSON: expected a key in double quotes, found {self.found(here)}")
             key, here = self.string(here)
             here = self.skip(self.expect(":", self.skip(here)))
-            value, here = self.value(here)
+            value, here = self.items(here) if key.value == "items" else self.value(here)
             keys.append(key)
             values.append(value)
             here = self.skip(here)
         return Mapping(keys, values, False, self.mark(at), self.mark(here + 1)), here + 1
 
-    def array(self, at: int) -> tuple[Sequence, int]:
+    def items(self, at: int) -> tuple[Node, int]:
+        """The objects of a list."""
+        if self.pods is None or self.depth != 1 or self.text[at : at + 1] != "[":
+            return self.value(at)
+        self.depth += 1
+        node, end = self.array(at, self.item)
+        self.depth -= 1
+        return node, end
+
+    def item(self, at: int) -> tuple[Node, int]:
+        pod = self.pods.pod(self.text, at, MAX_DEPTH - self.depth) if self.pods else None
+        if pod is None:
+            return self.value(at)
+        keys, values, end = pod
+        return Mapping(keys, values, False, self.mark(at), self.mark(end)), end
+
+    def array(self, at: int, read: Callable[[int], tuple[Node, int]] | None = None) -> tuple[Sequence, int]:
+        read = read or self.value
         items: list[Node] = []
         here = self.skip(at + 1)
         while self.text[here : here + 1] != "]":
             if items:
                 here = self.skip(self.expect(",", here))
-            item, here = self.value(here)
+            item, here = read(here)
             items.append(item)
             here = self.skip(here)
         return Sequence(items, self.mark(at), self.mark(here + 1)), here + 1

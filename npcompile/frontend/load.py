@@ -19,6 +19,7 @@ from npcompile.frontend.inventory import READERS, PodObject
 from npcompile.frontend.json_reader import looks_like_json, read_json
 from npcompile.frontend.network_policy import read_network_policy
 from npcompile.frontend.nodes import Document, Mapping, Node, Scalar, Sequence, get, is_plain, span_of
+from npcompile.frontend.placeless import UnforeseenError
 from npcompile.frontend.pods_alike import read_yaml_with_pods
 from npcompile.frontend.resolve import resolve
 from npcompile.frontend.scalars import NULLS
@@ -85,22 +86,39 @@ class _Reading:
         self.skipped_kinds: Counter[str] = Counter()
 
     def read_file(self, file: SourceFile) -> None:
-        reader = _FileReading(self, Problems(file))
-        for one in _read_text(file):
-            match one:
-                case Diagnostic():
-                    reader.unreadable.append(one)
-                case PodObject():
-                    reader.objects += 1
-                    self.objects.inventory.append(one)
-                case Document(root=root):
-                    reader.read_document(root)
-        reader.finish()
+        try:
+            self.add(_read_file(file, lean=True))
+        except UnforeseenError:
+            self.add(_read_file(file, lean=False))
+
+    def add(self, other: _Reading) -> None:
+        """What another one has read, after this."""
+        self.objects.policies += other.objects.policies
+        self.objects.inventory += other.objects.inventory
+        self.diagnostics += other.diagnostics
+        self.skipped_kinds += other.skipped_kinds
 
     def skipped(self) -> Iterator[Diagnostic]:
         if self.skipped_kinds:
             words = ", ".join(f"{kind} ({count})" for kind, count in sorted(self.skipped_kinds.items()))
             yield diagnose(codes.SKIPPED, None, f"skipped what no NetworkPolicy concerns: {words}")
+
+
+def _read_file(file: SourceFile, *, lean: bool) -> _Reading:
+    """What a file says; with `lean`, raises UnforeseenError where it has to be read without."""
+    reading = _Reading()
+    reader = _FileReading(reading, Problems(file))
+    for one in _read_text(file, lean=lean):
+        match one:
+            case Diagnostic():
+                reader.unreadable.append(one)
+            case PodObject():
+                reader.objects += 1
+                reading.objects.inventory.append(one)
+            case Document(root=root):
+                reader.read_document(root)
+    reader.finish()
+    return reading
 
 
 class _FileReading:
@@ -200,10 +218,10 @@ class _FileReading:
         return span_of(self.problems.file, get(node, name) or node)
 
 
-def _read_text(file: SourceFile) -> Iterable[Document | PodObject | Diagnostic]:
+def _read_text(file: SourceFile, *, lean: bool) -> Iterable[Document | PodObject | Diagnostic]:
     """JSON is read as JSON, and, as in kubectl, as YAML where it is not quite JSON; not if the file says it is JSON."""
     if looks_like_json(file.text):
-        documents, problem = read_json(file)
+        documents, problem = read_json(file, lean=lean)
         if problem is None:
             return documents
         if file.path.endswith(".json"):

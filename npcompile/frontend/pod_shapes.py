@@ -19,13 +19,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
-from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from npcompile.frontend.fields import Problems, fields_of
 from npcompile.frontend.inventory import PodObject, host_of, pod_fields, pod_of, traits_of
 from npcompile.frontend.nodes import Mapping, Node, Scalar, end_of, get
 from npcompile.frontend.nodes import Sequence as SequenceNode
 from npcompile.frontend.pieces import Piece
+from npcompile.frontend.placeless import NOWHERE, UnforeseenError
 from npcompile.source import SourceFile, Span
 
 _WORD = r"[A-Za-z0-9][A-Za-z0-9_./@+:-]*+(?<=[A-Za-z0-9])"
@@ -61,7 +62,7 @@ class PodShape:
         self._hand.values = values
         try:
             return pod_of(self._problems, self._fields, self._traits.now(), self._host.now(), self._span(piece))
-        except _UnforeseenError:
+        except UnforeseenError:
             return None
 
     def _span(self, piece: Piece) -> Span:
@@ -87,7 +88,7 @@ def learn(file: SourceFile, root: Node, piece: Piece) -> PodShape | None:
     )
     try:
         shape = PodShape(file, root, place, hollow)
-    except _UnforeseenError:
+    except UnforeseenError:
         return None
     return shape if end >= hollow.end else None  # it ends with an alias of something before
 
@@ -107,20 +108,6 @@ class _Place(NamedTuple):
     column: int
     last_line: int
     behind: int
-
-
-class _UnforeseenError(Exception):
-    """A reader asks for what is only known of documents that libyaml reads."""
-
-
-class _Nowhere:
-    """A mark of what stands in another place in each document."""
-
-    def __getattr__(self, name: str) -> NoReturn:
-        raise _UnforeseenError(name)
-
-
-_NOWHERE: Any = _Nowhere()
 
 
 class _Hand:
@@ -157,7 +144,7 @@ class _Hole(Scalar):
     """A scalar with a value of the document at hand."""
 
     def __init__(self, hand: _Hand, number: int, like: Scalar) -> None:
-        super().__init__(None, None, like.implicit, "", _NOWHERE, _NOWHERE, like.style)
+        super().__init__(None, None, like.implicit, "", NOWHERE, NOWHERE, like.style)
         self._hand, self._number = hand, number
 
     @property
@@ -191,7 +178,7 @@ class _Hollow:
 
     def mapping(self, node: Mapping) -> Mapping:
         keys = [self._scalar(key) for key in node.keys]
-        return Mapping(keys, [self._copy(value) for value in node.values], node.merges, _NOWHERE, _NOWHERE)
+        return Mapping(keys, [self._copy(value) for value in node.values], node.merges, NOWHERE, NOWHERE)
 
     def _copy(self, node: Node) -> Node:
         copy = self._copies.get(id(node))  # of an alias, too: a document may say much with few
@@ -200,14 +187,14 @@ class _Hollow:
                 case Mapping():
                     copy = self.mapping(node)
                 case SequenceNode():
-                    copy = SequenceNode([self._copy(item) for item in node.items], _NOWHERE, _NOWHERE)
+                    copy = SequenceNode([self._copy(item) for item in node.items], NOWHERE, NOWHERE)
                 case _:
                     copy = self._hole(node) or self._scalar(node)
             self._copies[id(node)] = copy
         return copy
 
     def _scalar(self, node: Scalar) -> Scalar:
-        return Scalar(node.anchor, node.tag, node.implicit, node.value, _NOWHERE, _NOWHERE, node.style)
+        return Scalar(node.anchor, node.tag, node.implicit, node.value, NOWHERE, NOWHERE, node.style)
 
     def _hole(self, node: Scalar) -> Scalar | None:
         """A hole for a scalar that is one of the document's values, and nothing beside."""
