@@ -138,17 +138,27 @@ class Judge:
             self.lab.run("ip", "address", "delete", *where)
 
     def _received(self, family: Family, home: Address, packets: Sequence[Packet]) -> list[bool]:
-        sentinel = Packet(src=ip_address(_STRANGER[family]), dst=home, protocol=17, sport=9, dport=9)
-        tags = [os.urandom(8) for _ in (*packets, None)]
-        for packet, tag in zip((*packets, sentinel), tags, strict=True):
-            self.lab.near.send(self.lab.frame_heads["near", family] + datagram(packet, tag))
         seen: set[bytes] = set()
-        deadline = time.monotonic() + 5
-        while tags[-1] not in seen and time.monotonic() < deadline:
+        self._arrive(family, home, seen)  # an address that was just added may not be reached at once
+        tags = [os.urandom(8) for _ in packets]
+        for packet, tag in zip(packets, tags, strict=True):
+            self.lab.near.send(self.lab.frame_heads["near", family] + datagram(packet, tag))
+        self._arrive(family, home, seen)
+        return [tag in seen for tag in tags]
+
+    def _arrive(self, family: Family, home: Address, seen: set[bytes]) -> None:
+        """Send what passes until it arrives: all that was sent before had its chance to, and is in `seen` if it did."""
+        sentinel = Packet(src=ip_address(_STRANGER[family]), dst=home, protocol=17, sport=9, dport=9)
+        sent: set[bytes] = set()
+        deadline = time.monotonic() + 20
+        while not sent & seen:
+            assert time.monotonic() < deadline, "the sentinel did not arrive"
+            tag = os.urandom(8)
+            sent.add(tag)
+            self.lab.near.send(self.lab.frame_heads["near", family] + datagram(sentinel, tag))
+            time.sleep(0.01)
             seen.update(data[-8:] for one in self.inside[family] for data in _waiting(one))
         seen.update(data[-8:] for one in self.inside[family] for data in _waiting(one))
-        assert tags[-1] in seen, "the sentinel did not arrive"
-        return [tag in seen for tag in tags[:-1]]
 
 
 def _waiting(one: socket.socket) -> Iterator[bytes]:
