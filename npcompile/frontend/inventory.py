@@ -257,6 +257,8 @@ def _service_port(problems: Problems, node: Node) -> ir.ServicePort:
     if number is None or not 1 <= number <= 65535:
         problems.add(port.get("port", node), "a Service's `port` must be a number between 1 and 65535")
     word = _number(target) if _number(target) is not None else _text(target)
+    if isinstance(word, int) and not 0 <= word <= 65535:  # 0 is as if it was not there
+        problems.add(port["targetPort"], "a Service's `targetPort` must be a number between 1 and 65535, or a name")
     return ir.ServicePort(
         name=_text(port.get("name")) or None,
         protocol=_protocol(problems, port.get("protocol")),

@@ -217,6 +217,13 @@ def test_a_service_port_needs_a_number() -> None:
     ]
 
 
+@pytest.mark.parametrize("target", ["70000", "-1", "65536"])
+def test_a_target_port_that_is_none(target: str) -> None:
+    assert refused(service(f"{{ports: [{{port: 80, targetPort: {target}}}]}}")) == [
+        "4:39 NPC008 a Service's `targetPort` must be a number between 1 and 65535, or a name"
+    ]
+
+
 def test_nodes() -> None:
     text = (
         "apiVersion: v1\nkind: Node\nmetadata: {name: n1}\nstatus: {addresses: ["
