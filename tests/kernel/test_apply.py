@@ -14,9 +14,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
 
 from npcompile.ir.program import Program
 from npcompile.runtime.iptables import IptablesLoader
+from npcompile.runtime.loader import Loader
+from npcompile.runtime.nftables import NftablesLoader
 from npcompile.runtime.programs import locked
 from npcompile.runtime.programs import run as run_step
 from tests.kernel.applying import (
@@ -36,6 +39,7 @@ from tests.kernel.applying import (
     write,
 )
 from tests.kernel.wire import Lab, datagram, entered, forwarded, namespace, router, run
+from tests.properties.test_deltas import histories
 
 VARIANTS = ("legacy", "nft")
 
@@ -45,9 +49,10 @@ PROGRAMS = [
 
 pytestmark = pytest.mark.kernel("ip", "ipset", "nft", *PROGRAMS)
 
-LOADERS = {
+LOADERS: Mapping[str, Loader] = {
     "legacy": IptablesLoader(variant="legacy"),
     "nft": IptablesLoader(variant="nft"),
+    "nftables": NftablesLoader(),
 }
 
 
@@ -84,6 +89,77 @@ def test_apply_and_detach_leave_what_is_not_ours(variant: str, tmp_path: Path) -
         assert b"-X NPC-FORWARD" in would.stdout
         assert kernel(where, variant) == held
         npcompile(where, "apply", "--detach", "--variant", variant)
+
+
+@pytest.mark.parametrize("variant", LOADERS)
+@settings(max_examples=6, deadline=None, derandomize=True, database=None)
+@given(history=histories())
+def test_the_kernel_ends_with_each_artifact_of_a_history(variant: str, history: list[Program]) -> None:
+    """Every artifact is read back as it was written: success of `apply` says so, and so does the delta after it."""
+    loader = LOADERS[variant]
+    with namespace() as where, entered(where):
+        before = kernel(where)
+        for program in history:
+            loader.apply(stored(program, loader.target))
+            assert not loader.delta(stored(program, loader.target)).steps
+        loader.detach()
+        assert kernel(where)["ipset"] == before["ipset"]
+        assert "table inet npcompile" not in kernel(where)["nft"]
+
+
+def test_nftables_needs_one_transaction_and_replaces_elements_only_when_a_pod_restarts() -> None:
+    loader = LOADERS["nftables"]
+    with namespace() as where, entered(where):
+        run("ip", "netns", "exec", where, "nft", "-f", "-", text=THEIRS)
+        loader.apply(stored(BOTH, loader.target))
+        (step,) = loader.apply(stored(RESTARTED, loader.target)).steps
+        run("ip", "netns", "exec", where, "nft", "add", "rule", "inet", "npcompile", "forward", "accept")
+        (healing,) = loader.apply(stored(RESTARTED, loader.target)).steps
+        loader.detach()
+        assert run("ip", "netns", "exec", where, "nft", "list", "ruleset").stdout.decode().split() == THEIRS.split()
+    assert {tuple(line.split()[:2]) for line in step.text.splitlines()} == {("add", "element"), ("delete", "element")}
+    assert healing.text.startswith("flush chain inet npcompile forward\n")
+
+
+THEIRS = """
+table inet theirs {
+    chain forward {
+        type filter hook forward priority filter; policy accept;
+        tcp dport 99 accept
+    }
+}
+"""
+
+
+def test_a_transaction_that_fails_changes_nothing(tmp_path: Path) -> None:
+    first, second = write(BOTH, "nftables", tmp_path / "1"), write(WIDER, "nftables", tmp_path / "2")
+    path = shim(tmp_path / "bin", "nft", 'case "$*" in *-f*) exit 1;; esac\nexec $real "$@"')
+    with namespace() as where:
+        npcompile(where, "apply", first)
+        before = listed(where)
+        failed = npcompile(where, "apply", second, path=path, check=False)
+        assert failed.returncode == 1
+        assert b"loaded again" in failed.stderr
+        assert listed(where) == before
+
+
+def listed(where: str) -> bytes:
+    return run("ip", "netns", "exec", where, "nft", "list", "ruleset").stdout
+
+
+def test_another_target_that_is_loaded_is_warned_of_and_detached_alone(tmp_path: Path) -> None:
+    first, second = write(BOTH, "nftables", tmp_path / "1"), write(BOTH, "iptables", tmp_path / "2")
+    with namespace() as where:
+        npcompile(where, "apply", first)
+        told = npcompile(where, "apply", second).stderr
+        assert b"`nftables` is loaded, too" in told
+        npcompile(where, "apply", "--detach", "--target", "nftables")
+        assert b"npcompile" not in listed(where)
+        assert npcompile(where, "apply", second).stderr == b"apply: nothing to do\n"
+        npcompile(where, "apply", first)
+        npcompile(where, "apply", "--detach")
+        assert b"npcompile" not in listed(where)
+        assert not kernel(where)["ipset"]
 
 
 def test_a_restarted_pod_changes_members_only(tmp_path: Path) -> None:
