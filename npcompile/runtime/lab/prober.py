@@ -36,7 +36,9 @@ _NUMBER_BITS = 24  # of a token; above them is the phase
 _RECEIVE_BUFFER = 33  # SO_RCVBUFFORCE of asm-generic/socket.h
 _BUFFER = 1 << 22  # bytes for what arrives while the loop is busy sending
 _AT_ONCE = 64  # probes sent between two looks at what arrived
-_MOST_CONNECTIONS = 1000
+_MOST_CONNECTIONS = 8000  # at once: what is denied keeps its place until it is given up
+_SPARE_FILES = 256
+_MOST_LATE = 10.0  # seconds that a busy loop may put off giving up
 _BACKLOG = 4096
 _CLOSE_AT_ONCE = struct.pack("ii", 1, 0)  # struct linger: no TIME-WAIT
 _CLIENT_PORTS = range(20032, 60032, SLOTS)
@@ -54,7 +56,7 @@ class Prober:
     def __init__(self, namespaces: Mapping[Address, Namespace], probes: Sequence[Probe]) -> None:
         if len(probes) >= 1 << _NUMBER_BITS:
             raise ValueError(f"{len(probes)} probes")
-        _allow_files()
+        files = _allowed_files()
         self._namespaces = namespaces
         self._probes = probes
         self._phase = 0
@@ -72,6 +74,8 @@ class Prober:
         for address, ports in listening.items():
             with namespaces[address].entered():
                 self._listen(address, ports)
+        free = files - len(self._selector.get_map()) - _SPARE_FILES
+        self._most_connections = max(1, min(_MOST_CONNECTIONS, free // 2))  # a client and, once accepted, a server
 
     def close(self) -> None:
         """Close every socket."""
@@ -92,15 +96,15 @@ class Prober:
         waiting = deque(sorted(numbers, key=lambda number: (str(self._probes[number].src), number)))
         datagrams: dict[tuple[Address, int], socket.socket] = {}
         while waiting or self._pending:
-            free = min(_AT_ONCE, _MOST_CONNECTIONS - len(self._connections))
+            free = min(_AT_ONCE, self._most_connections - len(self._connections))
             batch = [waiting.popleft() for _ in range(min(free, len(waiting)))]
             for src, group in groupby(batch, key=lambda number: self._probes[number].src):
                 with self._namespaces[src].entered():
                     for number in group:
                         self._pending[number] = time.monotonic() + seconds
                         self._send(number, block, datagrams)
-            if not self._turn(0 if batch else self._patience()):
-                self._expire()
+            busy = self._turn(0 if batch else self._patience())
+            self._expire(_MOST_LATE if busy else 0.0)
         for client in datagrams.values():
             self._drop(client)
 
@@ -130,7 +134,7 @@ class Prober:
     # --- the loop ---
 
     def _turn(self, seconds: float) -> bool:
-        """Handle what arrived, waiting so long at most; whether anything did.  While something does, nothing expires:
+        """Handle what arrived, waiting so long at most; whether anything did.  While something does, little expires:
         a busy machine is no silence.
         """
         events = self._selector.select(seconds)
@@ -143,8 +147,9 @@ class Prober:
         first = next(iter(self._pending.values()), 0.0)
         return max(0.0, first - time.monotonic())
 
-    def _expire(self) -> None:
-        now = time.monotonic()
+    def _expire(self, late: float) -> None:
+        """Give up what is overdue by so many seconds."""
+        now = time.monotonic() - late
         while self._pending:
             number, deadline = next(iter(self._pending.items()))
             if deadline > now:
@@ -361,7 +366,8 @@ def _received(one: socket.socket) -> Iterator[tuple[bytes, tuple[str, int]]]:
             yield data, sender[:2]
 
 
-def _allow_files() -> None:
-    """As many open files as this process may have: a server takes one a port."""
+def _allowed_files() -> int:
+    """How many open files this process may have, after asking for all that it can: a server takes one a port."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most if most != resource.RLIM_INFINITY else _MOST_CONNECTIONS * 8

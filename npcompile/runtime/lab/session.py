@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 
-from npcompile.runtime.lab.build import built
+from npcompile.runtime.lab.build import LabError, built
 from npcompile.runtime.lab.observation import Observation, Observed
 from npcompile.runtime.lab.plan import Plan
 from npcompile.runtime.lab.prober import Prober
@@ -67,8 +67,12 @@ class Lab:
 
 @contextmanager
 def opened(plan: Plan, probes: Sequence[Probe]) -> Iterator[Lab]:
-    """A lab for these probes; gone afterwards.  Raises OSError where the machine does not let us."""
+    """A lab for these probes; gone afterwards.  Raises LabError where the machine does not let us."""
     with built(plan) as namespaces:
         hosts = {address: namespaces[place.name] for place in plan.places for address in place.addresses}
-        with closing(Prober(hosts, probes)) as prober:
+        try:
+            prober = Prober(hosts, probes)
+        except OSError as error:
+            raise LabError((error.strerror or "unknown error").lower()) from error
+        with closing(prober):
             yield Lab(plan, namespaces, prober, probes)
