@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import islice
 
 import click
 
@@ -12,6 +13,7 @@ from npcompile.cli.progress import shown
 from npcompile.driver.map import MapOptions, run_map
 from npcompile.driver.map_text import RENDERERS, note, summary
 
+_LINES = 1000  # that are written at once: each write is flushed
 _GROUPS = {str(one): one for one in GroupBy}
 
 
@@ -43,7 +45,8 @@ def command(
     with shown() as progress:
         found = run_map((*paths, *files) or (".",), options, progress)
     show((one for one in found.diagnostics if one.severity), "concise")
-    for text in RENDERERS[output_format](found):
+    lines = iter(RENDERERS[output_format](found))
+    while text := "".join(islice(lines, _LINES)):
         click.echo(text, nl=False)
     click.echo(note(found), err=True, nl=False)
     click.echo(f"{summary(found)}; {time.perf_counter() - started:.2f} s", err=True)

@@ -59,8 +59,9 @@ def _rows(edges: Iterable[Edge]) -> Iterator[str]:
     cells = [("FROM", "TO", "PORTS", "PAIRS")]
     cells += [(str(edge.src), str(edge.dst), _described(edge.ports), _pairs(edge)) for edge in edges]
     widths = [min(max(map(len, column)), _WIDEST) for column in zip(*cells, strict=True)]
+    form = "  ".join(f"{{:<{width}}}" for width in widths)
     for row in cells:
-        yield "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() + "\n"
+        yield form.format(*row).rstrip() + "\n"
 
 
 _described = cache(describe)
