@@ -35,11 +35,6 @@ class Profile:
     pods: tuple[Pod, ...]
 
     @property
-    def namespace(self) -> str:
-        """The one namespace of its policies and pods."""
-        return self.policies[0].namespace
-
-    @property
     def key(self) -> tuple[tuple[str, str], ...]:
         """The keys of its policies: what tells it from the other profiles of the direction."""
         return tuple(policy.key for policy in self.policies)

@@ -92,7 +92,7 @@ class Names(RuleIds):
         self._style = style
 
     def dispatch_chain(self, meaning: Part) -> str:
-        """The chain in which a direction's profiles of one namespace are looked up."""
+        """The chain in which one group of a direction's profiles is looked up."""
         return self._claim(self._style.dispatch_chain, ("dispatch", meaning), CHAIN_DIGITS, self._style.chain_limit)
 
     def profile_chain(self, meaning: Part) -> str:

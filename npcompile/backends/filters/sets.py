@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from npcompile.backends.filters.inventory import Inventory, Profile, address_of, addresses_of
@@ -95,11 +95,11 @@ class SetBook:
         made = self._make("pro", meaning, SetKind.ADDRESSES, addresses_of(profile.pods, self.family), isolates=True)
         return self._asked(made, side)
 
-    def isolated(self, namespace: str, profiles: Iterable[Profile], dispatch: str, side: Side) -> InSet:
-        """The packet's `side` is a pod of one of the profiles, which are all those of a namespace in a direction."""
+    def group(self, profiles: Sequence[Profile], dispatch: str, side: Side) -> InSet:
+        """The packet's `side` is a pod of one of the profiles, which stand next to each other in the dispatch."""
         pods = [pod for one in profiles for pod in one.pods]
-        meaning: Part = (side.value, dispatch, namespace)
-        made = self._make("iso", meaning, SetKind.ADDRESSES, addresses_of(pods, self.family), isolates=True)
+        meaning: Part = (side.value, dispatch, profiles[0].key)
+        made = self._make("grp", meaning, SetKind.ADDRESSES, addresses_of(pods, self.family), isolates=True)
         return self._asked(made, side)
 
     def every_pod(self, side: Side) -> InSet:

@@ -7,9 +7,9 @@ mark.  A profile's chain marks what its policies allow; what has no profile is m
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import chain as chained
+from math import isqrt
 
 from npcompile.backends.filters.inventory import Profile
 from npcompile.backends.filters.matches import Allowance, InSet, OfProtocol, RuleMatch, Side, ToPorts
@@ -40,7 +40,7 @@ from npcompile.netset.ports import Protocol
 
 SMALLEST_MAXELEM = 65536  # the kernel's default
 PORT_SLOTS = 15  # XT_MULTI_PORTS of linux/netfilter/xt_multiport.h; a range takes two
-MOST_IN_ONE_DISPATCH = 128  # profiles of a direction, beyond which they are looked up by namespace first
+MOST_IN_ONE_DISPATCH = 16  # profiles of a direction, beyond which they are looked up in two steps
 
 # RFC 4861: router and neighbour solicitations and advertisements; RFC 2710 and 3810: multicast listeners.
 _NEIGHBOUR_TYPES = (133, 134, 135, 136)
@@ -124,8 +124,8 @@ def _dispatch(
 ) -> Iterator[Chain]:
     """To the chain of the pod's profile: `Goto`, so that its end is the dispatch's.  No profile: nobody isolates it.
 
-    The kernel asks one set after the other.  Where there are many, those of a namespace stand behind one set of all of
-    its isolated pods.
+    The kernel asks one set after the other.  Where there are many, as many as there are groups stand behind each set
+    of all the pods of a group: of n sets it asks about the root of n, in place of half of n.
     """
     nobody = Line(action=Action.MARK)
     side, dispatch = SUBJECT[direction], plan.dispatch[direction]
@@ -133,18 +133,17 @@ def _dispatch(
         lines = (_to_profile(plan, one, book.profile(one, dispatch, side)) for one in judged)
         yield Chain(name=_DISPATCH[direction], lines=(*lines, nobody))
         return
-    by_namespace: dict[str, list[Profile]] = defaultdict(list)
-    for one in judged:
-        by_namespace[one.namespace].append(one)
-    doors = {name: known.dispatch_chain((direction.value, name)) for name in by_namespace}
+    width = isqrt(len(judged) - 1) + 1
+    groups = [judged[first : first + width] for first in range(0, len(judged), width)]
+    doors = [known.dispatch_chain((direction.value, number)) for number in range(len(groups))]
     outer = (
-        Line(matches=(book.isolated(name, of, dispatch, side),), action=Goto(doors[name]))
-        for name, of in by_namespace.items()
+        Line(matches=(book.group(group, dispatch, side),), action=Goto(door))
+        for group, door in zip(groups, doors, strict=True)
     )
     yield Chain(name=_DISPATCH[direction], lines=(*outer, nobody))
-    for name, of in by_namespace.items():
-        inner = (_to_profile(plan, one, book.profile(one, dispatch, side)) for one in of)
-        yield Chain(name=doors[name], lines=tuple(inner))
+    for group, door in zip(groups, doors, strict=True):
+        inner = (_to_profile(plan, one, book.profile(one, dispatch, side)) for one in group)
+        yield Chain(name=door, lines=tuple(inner))
 
 
 def _to_profile(plan: Plan, one: Profile, asked: InSet) -> Line:

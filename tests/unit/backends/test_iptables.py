@@ -304,22 +304,19 @@ def test_a_policy_has_a_chain_where_that_takes_fewer_lines() -> None:
     assert len(re.findall(r"-j NPC-POL-", several)) == 3
 
 
-def test_many_profiles_are_looked_up_by_namespace() -> None:
-    count = MOST_IN_ONE_DISPATCH // 2 + 1
-    policies, pods = [], []
-    for namespace in ("a", "b"):
-        for number in range(count):
-            one = policy(f"p{number}", subjects=app(f"x{number}"))
-            policies.append(replace(one, namespace=namespace))
-            address = f"10.{ord(namespace)}.{number}.1"
-            pods.append(pod(f"x{number}", address, namespace=namespace, app=f"x{number}"))
-    text = emit(program(policies, pods))["iptables.restore"]
-    first = re.findall(r"^-A NPC-INGRESS .*$", text, re.M)
+def test_many_profiles_are_looked_up_in_two_steps() -> None:
+    count = MOST_IN_ONE_DISPATCH + 3
+    policies = [policy(f"p{number}", subjects=app(f"x{number}")) for number in range(count)]
+    pods = [pod(f"x{number}", f"10.0.{number}.1", app=f"x{number}") for number in range(count)]
+    files = emit(program(policies, pods))
+    first = re.findall(r"^-A NPC-INGRESS .*$", files["iptables.restore"], re.M)
     assert [re.sub(r"-[0-9a-z]{18,20}", "-…", line) for line in first] == [
-        *["-A NPC-INGRESS -m set --match-set npc4-iso-… dst -g NPC-DIS-…"] * 2,
+        *["-A NPC-INGRESS -m set --match-set npc4-grp-… dst -g NPC-DIS-…"] * 4,
         "-A NPC-INGRESS -j MARK --set-xmark 0x1000000/0x1000000",
     ]
-    assert len(re.findall(r"^-A NPC-DIS-", text, re.M)) == 2 * count
+    assert len(re.findall(r"^-A NPC-DIS-", files["iptables.restore"], re.M)) == count
+    groups = re.findall(r"^add npc4-grp-\S+ (\S+)$", files["ipset.restore"], re.M)
+    assert sorted(groups) == sorted(str(one.addresses[0]) for one in pods)
 
 
 def test_shared_addresses_are_refused_all_at_once() -> None:
