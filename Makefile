@@ -5,9 +5,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= build/payments
 PYTEST_ARGS ?=
+SOAK ?= 100
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check accept oracles bench packages clean
+.PHONY: help demo test check accept oracles soak bench packages clean
 
 help: ## List the commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -34,6 +35,9 @@ accept: $(VENV)/.installed-dev ## Rewrite golden files with what the tests get; 
 
 oracles: ## Record again what a real API server says of the oracle cases (needs Go)
 	tests/oracles/apiserver/record.sh
+
+soak: $(VENV)/.installed-dev packages ## Packets by the million through the BPF datapath, against the evaluator; SOAK=100 is how many times as many as in CI
+	NPCOMPILE_SOAK=$(SOAK) $(BIN)/pytest tests/kernel/test_bpf_semantics.py tests/kernel/test_bpf_packets.py -k 'programs or random_bytes'
 
 bench: $(VENV)/.installed ## Measure, as ratios taken side by side
 	$(BIN)/python bench/measure.py

@@ -8,7 +8,16 @@
 #pragma once
 #include "parse.h"
 
-#define SECOND 1000000000ULL
+/* The clock.  Its ticks cost nothing to read; where libbpf finds no kernel configuration that says how long one is, the
+ * clock counts nanoseconds.
+ */
+extern unsigned int CONFIG_HZ __kconfig __weak;
+#define SECOND (CONFIG_HZ ? (__u64)CONFIG_HZ : 1000000000ULL)
+
+static __always_inline __u64 clock(void)
+{
+	return CONFIG_HZ ? bpf_jiffies64() : bpf_ktime_get_coarse_ns();
+}
 
 /* How long a flow lives after its last packet, in seconds; tests shorten it. */
 #ifndef NP_TCP_ESTABLISHED
@@ -60,10 +69,10 @@ static __always_inline __u8 next_state(const struct packet *p, __u8 state, bool 
 }
 
 /* Keep the flow for a while longer.  What is written is seen by other processors, so that is done once a second at most. */
-static __always_inline void refresh(const struct packet *p, struct flow *flow, bool reply, __u64 now)
+static __always_inline void refresh(const struct packet *p, struct flow *flow, bool reply)
 {
 	__u8 state = next_state(p, flow->state, reply);
-	__u64 expires = now + lifetime(p->protocol, state);
+	__u64 expires = clock() + lifetime(p->protocol, state);
 
 	if (state != flow->state)
 		flow->state = state;

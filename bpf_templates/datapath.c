@@ -90,9 +90,9 @@ static __always_inline int find_endpoint(struct __sk_buff *skb, struct context *
 /* Whether a flow that was allowed answers for the packet.  What opens a flow is no reply to another, and a flow that has
  * ended may be opened again.
  */
-static __always_inline bool answers(const struct packet *p, const struct flow *flow, bool reply, __u64 now)
+static __always_inline bool answers(const struct packet *p, const struct flow *flow, bool reply)
 {
-	return flow->expires > now && !(p->opens && (reply || has_ports(p->protocol)));
+	return flow->expires > clock() && !(p->opens && (reply || has_ports(p->protocol)));
 }
 
 /* What is neither from nor to the pod's own address, and what needs no policy; 0: it is to be judged. */
@@ -119,7 +119,6 @@ static __always_inline int inspect(struct __sk_buff *skb, struct context *c, enu
 {
 	struct packet *p = &c->packet;
 	bool own_node = direction == INGRESS && !skb->ingress_ifindex;
-	__u64 now = bpf_ktime_get_coarse_ns();
 	struct flow *flow;
 	int unread, reason;
 
@@ -135,7 +134,7 @@ static __always_inline int inspect(struct __sk_buff *skb, struct context *c, enu
 	if (flow) {
 		bool reply = (flow->direction & 1) != direction;
 
-		if (answers(p, flow, reply, now)) {
+		if (answers(p, flow, reply)) {
 #if NP_RECHECK
 			reason = find_endpoint(skb, c);
 			if (!reason && flow->generation != c->generation)
@@ -146,7 +145,7 @@ static __always_inline int inspect(struct __sk_buff *skb, struct context *c, enu
 #endif
 			if (p->error)
 				return RELATED;
-			refresh(p, flow, reply, now);
+			refresh(p, flow, reply);
 			return reply ? REPLY : ESTABLISHED;
 		}
 	}
@@ -163,7 +162,7 @@ static __always_inline int inspect(struct __sk_buff *skb, struct context *c, enu
 	reason = judge(c, direction, own_node);
 	if (reason < FIRST_DROP && p->tracked) {
 		struct flow fresh = {
-			.expires = now + lifetime(p->protocol, 0),
+			.expires = clock() + lifetime(p->protocol, 0),
 			.generation = c->generation,
 			.rule = c->rule,
 			.direction = direction,

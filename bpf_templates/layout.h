@@ -107,7 +107,7 @@ struct flow6_key {
 };
 
 struct flow {
-	__u64 expires; /* nanoseconds of the monotonic clock */
+	__u64 expires; /* on conntrack.h's clock */
 	__u64 generation; /* the one that allowed it */
 	__u32 rule; /* that allowed it; 0: none had to */
 	__u8 direction; /* of its first packet */

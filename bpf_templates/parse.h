@@ -253,9 +253,13 @@ static __always_inline int read_transport(struct __sk_buff *skb, struct packet *
 	if (room < least_transport(p->own_protocol))
 		return TRUNCATED_TRANSPORT;
 	if (p->offset != p->loaded) { /* behind options or extension headers */
-		if (p->own_protocol == TCP || p->own_protocol == SCTP ? !LOAD(skb, p->offset, &p->transport, 14) :
-									!LOAD(skb, p->offset, &p->transport, 8))
+		union transport t = {}; /* not the packet's: what a helper writes into is kept out of registers */
+		int failed = is_icmp || p->own_protocol == UDP ? bpf_skb_load_bytes(skb, p->offset, &t, 8) :
+								bpf_skb_load_bytes(skb, p->offset, &t, sizeof(t));
+
+		if (failed)
 			return TRUNCATED_TRANSPORT;
+		p->transport = t;
 	}
 	if (is_icmp)
 		return read_icmp(skb, p, direction);

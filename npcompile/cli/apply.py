@@ -16,6 +16,7 @@ from npcompile.runtime.registry import loaders
 @click.option("--detach", is_flag=True, help="Remove everything of ours from the kernel, and nothing else.")
 @click.option("--target", type=click.Choice(list(loaders())), help="With --detach: only what this target loaded.")
 @click.option("--variant", type=click.Choice(VARIANTS), help="The back end of iptables.  [the machine's own]")
+@click.option("--bindings", metavar="FILE", help="Where each pod's interface is: `ns/pod=ifname` lines (target bpf).")
 @click.option("--node", metavar="NAME", help="This machine's name as a Node.  [its host name]")
 def command(
     *,
@@ -24,6 +25,7 @@ def command(
     detach: bool,
     target: str | None,
     variant: str | None,
+    bindings: str | None,
     node: str | None,
 ) -> int:
     """Load the artifact in DIR, which `npcompile emit` wrote, into this machine's kernel.
@@ -41,7 +43,7 @@ def command(
     if detach:
         applied = run_detach(target=target, variant=variant, dry_run=dry_run)
     else:
-        applied = run_apply(str(directory), variant=variant, node=node, dry_run=dry_run)
+        applied = run_apply(str(directory), variant=variant, node=node, dry_run=dry_run, bindings=bindings)
     if dry_run:
         click.echo("".join(f"# {' '.join(step.command)}\n{step.text}" for step in applied.steps), nl=False)
     show(applied.diagnostics, "concise")

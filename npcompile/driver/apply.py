@@ -10,6 +10,7 @@ from pathlib import Path
 from npcompile.diagnostics.errors import InputError
 from npcompile.diagnostics.model import Diagnostic, diagnose
 from npcompile.driver.exit_codes import Exit
+from npcompile.driver.interfaces import read_interfaces
 from npcompile.runtime.loader import ELSEWHERE, MACHINE, STEP_FAILED, Delta, Loader, LoadError, Step, Stored
 from npcompile.runtime.registry import loaders
 from npcompile.runtime.stored import ARTIFACT, read_stored
@@ -24,13 +25,15 @@ class Applied:
     exit: Exit = Exit.CLEAN
 
 
-def run_apply(directory: str, *, variant: str | None, node: str | None, dry_run: bool) -> Applied:
+def run_apply(
+    directory: str, *, variant: str | None, node: str | None, dry_run: bool, bindings: str | None = None
+) -> Applied:
     """Load an artifact; raises InputError, and then has touched nothing.
 
-    `node`: this machine's name as a Node; None: its host name.
+    `node`: this machine's name as a Node; None: its host name.  `bindings`: a file that tells pods' interfaces.
     """
     artifact = read_stored(Path(directory))
-    known = loaders(variant)
+    known = loaders(variant, read_interfaces(bindings) if bindings is not None else {})
     if artifact.target not in known:
         message = f"`{directory}` is an artifact of the target `{artifact.target}`, which has no loader"
         raise InputError([diagnose(ARTIFACT, None, message, help=f"there are loaders for {', '.join(sorted(known))}")])

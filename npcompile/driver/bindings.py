@@ -25,7 +25,7 @@ def bind(program: Program, path: str) -> Program:
     owners = {address: str(pod) for pod in program.cluster.pods for address in pod.addresses}
     bound: dict[str, list[Address]] = {}
     problems: list[Diagnostic] = []
-    for span, line in _lines(source):
+    for span, line in lines(source):
         name, _, value = line.partition("=")
         text = value.partition(",")[0].strip()
         try:
@@ -49,7 +49,8 @@ def bind(program: Program, path: str) -> Program:
     return replace(program, cluster=replace(program.cluster, pods=rebound))
 
 
-def _lines(source: SourceFile) -> Iterator[tuple[Span, str]]:
+def lines(source: SourceFile) -> Iterator[tuple[Span, str]]:
+    """The lines that say something, with their places."""
     for number, line in enumerate(source.text.split("\n"), 1):
         text = line.partition("#")[0].strip()
         if text:

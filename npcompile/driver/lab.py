@@ -28,12 +28,13 @@ from npcompile.frontend import load
 from npcompile.ir.flow import Endpoint
 from npcompile.ir.program import PolicyIndex, Program
 from npcompile.netset.cidrs import Address, Family, point
+from npcompile.runtime.bpf.loader import BPF
 from npcompile.runtime.lab.observation import Observation, Observed
 from npcompile.runtime.lab.outside import outside
 from npcompile.runtime.lab.plan import SIZE, Plan, make_plan
 from npcompile.runtime.lab.probes import Number, Trial, every_trial, probe, trial_of
 from npcompile.runtime.lab.settle import addresses, settle
-from npcompile.runtime.loader import LoadError, Stored
+from npcompile.runtime.loader import Loader, LoadError, Stored
 from npcompile.runtime.namespaces import has_ipv6
 from npcompile.runtime.registry import loaders
 
@@ -245,8 +246,9 @@ def try_everything(prepared: Prepared, lab: Lab) -> list[Row]:
     """Load, and hold what is seen against what is expected.  Of an artifact that does not load, nothing is known."""
     lab.check()
     try:
-        lab.load(lambda node: _load(prepared.artifacts[node]))
-        seen = lab.observe()
+        with ExitStack() as stack:
+            lab.load(lambda node: _load(lab, node, prepared, stack))
+            seen = lab.observe()
     except LoadError as error:
         seen = [Observation(Observed.UNKNOWN, f"the artifact does not load: {error}")] * len(prepared.asked)
     return list(_rows(zip(prepared.asked, seen, strict=True)))
@@ -275,23 +277,32 @@ def _with_family(row: Row) -> Row:
     return replace(row, traced=replace(row.traced, family=row.traced.flow.dst.family))
 
 
-def _load(artifact: Stored) -> None:
-    """Bring an artifact into this thread's network namespace: by its target's loader, or by the commands that the
-    manifest names.  Raises LoadError, or InputError when a program is missing.
+def _load(lab: Lab, node: str, prepared: Prepared, stack: ExitStack) -> None:
+    """Bring a node's artifact into its network namespace, where this thread is: by its target's loader, or by the
+    commands that the manifest names.  Raises LoadError, or InputError when a program is missing.
     """
-    loader = loaders().get(artifact.target)
+    artifact = prepared.artifacts[node]
+    pods = next(place.pods for place in prepared.plan.nodes if place.name == node)
+    loader = loaders(interfaces={place.name: place.ifname for place in pods}).get(artifact.target)
     if loader is not None:
+        if artifact.target == BPF:  # its pins do not go with the namespace
+            stack.callback(_unload, lab, node, loader)
         loader.apply(artifact)
         return
-    with ExitStack() as stack:
+    with ExitStack() as opened:
         # In memory only, so that no end of this process leaves a file behind.
-        files = {name: stack.enter_context(os.fdopen(os.memfd_create(name), "wb")) for name in artifact.files}
+        files = {name: opened.enter_context(os.fdopen(os.memfd_create(name), "wb")) for name in artifact.files}
         for name, data in artifact.files.items():
             files[name].write(data)
             files[name].flush()
         for line in artifact.manifest["load"]:  # type: ignore[attr-defined]
             words = [f"/dev/fd/{files[word].fileno()}" if word in files else word for word in line.split()]
             _run(words, [one.fileno() for one in files.values()])
+
+
+def _unload(lab: Lab, node: str, loader: Loader) -> None:
+    with lab.namespaces[node].entered():
+        loader.detach()
 
 
 def _run(command: Sequence[str], files: Sequence[int]) -> None:

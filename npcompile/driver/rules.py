@@ -22,7 +22,9 @@ from npcompile.frontend import codes
 from npcompile.frontend.spec import codes as spec_codes
 from npcompile.readers import problems
 from npcompile.runtime import loader, stored
+from npcompile.runtime.bpf import capacity as bpf_capacity
 from npcompile.runtime.bpf import compile as bpf_compile
+from npcompile.runtime.bpf import loader as bpf_loader
 from npcompile.runtime.lab import plan
 
 # Codes that no check owns are documented by the string under each, in the module that reports them.
@@ -45,6 +47,8 @@ _MODULES = (
     stored,
     loader,
     bpf_compile,
+    bpf_capacity,
+    bpf_loader,
 )
 
 

@@ -108,7 +108,7 @@ class Bench:
         """As if no packet had passed yet."""
         for name in ("np_flows4", "np_flows6"):
             if name in self.maps:
-                self.maps[name].delete_all(list(self.maps[name].keys()))
+                self.maps[name].delete_all(self.maps[name].all_keys())
 
 
 @contextmanager

@@ -5,6 +5,7 @@ One pod, isolated both ways, may speak with one peer over TCP 80 and nothing els
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
 
@@ -312,7 +313,7 @@ def test_without_sctp_its_ports_are_not_asked() -> None:
 
 # --- random bytes ---
 
-FUZZED = 4_000
+FUZZED = 4_000 * int(os.environ.get("NPCOMPILE_SOAK", "1"))
 
 
 def fuzz(b: Bench, count: int, seed: int) -> None:
@@ -367,4 +368,4 @@ def is_80(header: bytes) -> bool:
 
 
 def test_random_bytes_pass_by_a_rule_or_not_at_all(b: Bench) -> None:
-    fuzz(b, FUZZED, seed=1)
+    fuzz(b, FUZZED, seed=FUZZED)

@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
+from npcompile.diagnostics.errors import InputError
+from npcompile.diagnostics.model import diagnose
 from npcompile.ir.policy import Direction
+from npcompile.netset.cidrs import Address
 from npcompile.runtime.bpf.libbpf import Program
+from npcompile.runtime.loader import MACHINE
+
+if TYPE_CHECKING:
+    from pyroute2 import IPRoute
 
 PROGRAMS = {Direction.EGRESS: "np_from_pod", Direction.INGRESS: "np_to_pod"}
 _PRIORITY = 1
@@ -29,27 +36,27 @@ def interfaces() -> Mapping[str, int]:
     return {name: index for index, name in socket.if_nameindex()}
 
 
+def own_addresses() -> frozenset[Address]:
+    """Every address of this network namespace's interfaces."""
+    with _netlink() as route:
+        found = (one.get_attr("IFA_LOCAL") or one.get_attr("IFA_ADDRESS") for one in route.get_addr())
+        return frozenset(ip_address(text) for text in found if text)
+
+
 def attach(ifindex: int, programs: Mapping[Direction, Program]) -> None:
     """Put the programs at an interface, each in the place of an earlier one of ours, if there is one."""
-    with IPRoute() as route:
-        try:
+    with _netlink() as route:
+        with _tolerated(errno.EEXIST):
             route.tc("add", "clsact", index=ifindex)
-        except NetlinkError as error:
-            if error.code != errno.EEXIST:
-                raise
         for direction, program in programs.items():
             route.tc("replace-filter", "bpf", ifindex, _HANDLE, **_filter(direction), fd=program.fd,
                      name=PROGRAMS[direction], flags=_DIRECT_ACTION)  # fmt: skip
 
 
-def _filter(direction: Direction) -> dict[str, int]:
-    return {"parent": _HANDLES[direction], "prio": _PRIORITY, "protocol": 0x0003}  # ETH_P_ALL
-
-
 def attached() -> Mapping[int, frozenset[Direction]]:
     """By interface, the hooks at which a program of ours is."""
     found: dict[int, set[Direction]] = {}
-    with IPRoute() as route:
+    with _netlink() as route:
         for index in interfaces().values():
             for direction in Direction:
                 if (_PRIORITY, _HANDLE) in _filters(route, index, direction):
@@ -57,20 +64,48 @@ def attached() -> Mapping[int, frozenset[Direction]]:
     return {index: frozenset(hooks) for index, hooks in found.items()}
 
 
+def detach(ifindex: int) -> None:
+    """Remove the programs of ours from an interface, and the qdisc if nothing else is attached to it."""
+    with _netlink() as route:
+        for direction in Direction:
+            if (_PRIORITY, _HANDLE) in _filters(route, ifindex, direction):
+                route.tc("del-filter", "bpf", ifindex, _HANDLE, **_filter(direction))
+        if not any(_filters(route, ifindex, direction) for direction in Direction):
+            with _tolerated(errno.EINVAL, errno.ENOENT):
+                route.tc("del", "clsact", index=ifindex)
+
+
+def _filter(direction: Direction) -> dict[str, int]:
+    return {"parent": _HANDLES[direction], "prio": _PRIORITY, "protocol": 0x0003}  # ETH_P_ALL
+
+
 def _filters(route: IPRoute, index: int, direction: Direction) -> frozenset[tuple[int, int]]:
     """Priority and handle of everybody's filters; handle 0 stands for all of a priority."""
     return frozenset((one["info"] >> 16, one["handle"]) for one in route.get_filters(index, parent=_HANDLES[direction]))
 
 
-def detach(ifindex: int) -> None:
-    """Remove the programs of ours from an interface, and the qdisc if nothing else is attached to it."""
-    with IPRoute() as route:
-        for direction in Direction:
-            if (_PRIORITY, _HANDLE) in _filters(route, ifindex, direction):
-                route.tc("del-filter", "bpf", ifindex, _HANDLE, **_filter(direction))
-        if not any(_filters(route, ifindex, direction) for direction in Direction):
-            try:
-                route.tc("del", "clsact", index=ifindex)
-            except NetlinkError as error:
-                if error.code not in (errno.EINVAL, errno.ENOENT):
-                    raise
+@contextmanager
+def _netlink() -> Iterator[IPRoute]:
+    """The kernel's side; its failures are OSErrors."""
+    try:
+        from pyroute2 import IPRoute
+        from pyroute2.netlink.exceptions import NetlinkError
+    except ImportError:
+        told = diagnose(MACHINE, None, "pyroute2 is not installed", help="install `npcompile[linux]`")
+        raise InputError([told]) from None
+    try:
+        with IPRoute() as route:
+            yield route
+    except NetlinkError as error:
+        raise OSError(error.code, f"tc: {error}") from None
+
+
+@contextmanager
+def _tolerated(*codes: int) -> Iterator[None]:
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    try:
+        yield
+    except NetlinkError as error:
+        if error.code not in codes:
+            raise

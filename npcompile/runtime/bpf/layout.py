@@ -112,6 +112,12 @@ def _endpoint(one: Endpoint, maps: Maps, ranged: set[int]) -> bytes:
     )
 
 
+def unisolated(endpoint: bytes) -> bytes:
+    """The slot of an endpoint as if no policy isolated it."""
+    number, _, _, _, *rest = _ENDPOINT.unpack(endpoint)
+    return _ENDPOINT.pack(number, 0, 0, 0, *rest)
+
+
 def _is_range(entry: Entry) -> bool:
     return 1 < entry.last - entry.first + 1 < _PORTS
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ctypes import byref, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from dataclasses import dataclass
 from functools import cache
@@ -149,17 +149,19 @@ class Map:
         """Remove an entry, which must exist."""
         _check(_library().bpf_map_delete_elem(self.fd, key), f"delete from {self.name}")
 
-    def keys(self) -> Iterator[bytes]:
+    def all_keys(self) -> list[bytes]:
         """All keys, as far as nobody deletes meanwhile."""
+        found: list[bytes] = []
         key: bytes | None = None
         following = ctypes.create_string_buffer(self.key_size)
         while _library().bpf_map_get_next_key(self.fd, key, following) == 0:
             key = following.raw
-            yield key
+            found.append(key)
+        return found
 
     def entries(self) -> Mapping[bytes, bytes]:
         """Every entry of a map without per-processor values."""
-        found = ((key, self.get(key)) for key in list(self.keys()))
+        found = ((key, self.get(key)) for key in self.all_keys())
         return {key: value for key, value in found if value is not None}
 
     def put_all(self, entries: Sequence[tuple[bytes, bytes]], flags: int = ANY) -> None:

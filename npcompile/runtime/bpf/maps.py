@@ -21,13 +21,10 @@ _FIRST = bytes(4)  # the only key of an array of one
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What leads from what one table holds to what it shall hold, until the generation changes (`add`, `write`: key and
-    value) and from then on (`remove`).
-    """
+    """What leads from what one table holds to what it must hold when the generation changes: key and value."""
 
     add: tuple[tuple[bytes, bytes], ...]
     write: tuple[tuple[bytes, bytes], ...]
-    remove: tuple[bytes, ...]
 
 
 def read_generation(maps: Mapping[str, Map]) -> int:
@@ -60,7 +57,7 @@ def plan(table: Table, held: Slots, old: Slots, new: Slots, generation: int) -> 
             add.append((key, value))
         elif table.split(held[key]) != (slots[0], slots[1]):
             write.append((key, value))
-    return Change(add=tuple(add), write=tuple(write), remove=tuple(sorted(held.keys() - new.keys())))
+    return Change(add=tuple(add), write=tuple(write))
 
 
 def change(maps: Mapping[str, Map], new: Image) -> int:

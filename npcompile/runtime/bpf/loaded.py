@@ -1,0 +1,157 @@
+"""What is loaded of the datapath in a network namespace: its maps, pinned in a BPF file system of our own, and the
+artifacts that their numbers are of.
+
+The pins keep the maps alive and let other processes find them.  Beside them, as plain files, is what the kernel does
+not know: which pins count, and names.  `current.json` is replaced whole, so that one set of maps counts at any moment.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from npcompile.runtime.bpf.layout import TABLES
+from npcompile.runtime.bpf.libbpf import Map, Object, Program, pin, pinned
+from npcompile.runtime.bpf.maps import GENERATION
+
+PLACE = Path("/run/npcompile")
+_PINS = PLACE / "bpf"
+FLOWS = ("np_flows4", "np_flows6")
+RULE_HITS, REASON_HITS, EVENTS = "np_rule_hits", "np_reason_hits", "np_events"
+MAPS = (GENERATION, *(table.name for table in TABLES), *FLOWS, RULE_HITS, REASON_HITS, EVENTS)
+_SO_NETNS_COOKIE = 71  # asm-generic/socket.h
+_PROGRAMS = ("np_from_pod", "np_to_pod")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Current:
+    """Which pins count, and the digest of the object that they are of."""
+
+    pins: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """An artifact as it was loaded: its maps and manifest, as text, and the bound pods' interfaces."""
+
+    maps: str
+    manifest: str
+    interfaces: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """The places that belong to the calling thread's network namespace."""
+
+    files: Path
+    pins: Path
+
+    @classmethod
+    def of_thread(cls) -> Here:
+        """Those of the namespace that this thread is in; the kernel gives no two of them the same number, ever."""
+        with socket.socket(socket.AF_UNIX) as here:
+            number = int.from_bytes(here.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), sys.byteorder)
+        return cls(files=PLACE / f"{number}.bpf", pins=_PINS / str(number))
+
+    def current(self) -> Current | None:
+        """What counts; None: nothing is loaded, or it went with a restart of the machine."""
+        try:
+            found = Current(**json.loads((self.files / "current.json").read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        return found if (self.pins / found.pins).is_dir() else None
+
+    def set_current(self, current: Current) -> None:
+        """From now on other pins count."""
+        self._write("current.json", json.dumps(asdict(current)))
+
+    def artifact(self, generation: int) -> Bound | None:
+        """The artifact of a generation, as long as it is kept."""
+        try:
+            found = json.loads((self.files / f"{generation}.artifact").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        return Bound(**found)
+
+    def keep_artifact(self, generation: int, bound: Bound) -> None:
+        """Write down what a generation's numbers will mean, before it counts."""
+        self._write(f"{generation}.artifact", json.dumps(asdict(bound)))
+
+    def forget_artifacts(self, *, before: int) -> None:
+        """Of generations that no event is of any more."""
+        for path in self.files.glob("*.artifact"):
+            if int(path.stem) < before:
+                path.unlink()
+
+    def maps(self, pins: str) -> dict[str, Map]:
+        """Open what is pinned; the caller closes the descriptors."""
+        folder = self.pins / pins
+        return {name: Map.of(pinned(folder / name)) for name in MAPS if (folder / name).exists()}
+
+    def programs(self, pins: str) -> dict[str, Program]:
+        """Open the programs that are pinned; the caller closes the descriptors."""
+        return {name: Program(fd=pinned(self.pins / pins / name)) for name in _PROGRAMS}
+
+    def pin(self, pins: str, loaded: Object) -> None:
+        """Pin all maps and programs of an object."""
+        _mount()
+        folder = self.pins / pins
+        self.unpin(pins)
+        folder.mkdir(parents=True)
+        for name in MAPS:
+            if (found := loaded.map(name)) is not None:
+                pin(found.fd, folder / name)
+        for name in _PROGRAMS:
+            pin(loaded.program(name).fd, folder / name)
+
+    def unpin(self, pins: str) -> None:
+        """Remove pins; what is attached stays in the kernel."""
+        folder = self.pins / pins
+        for path in folder.glob("*"):
+            path.unlink()
+        with suppress(FileNotFoundError):
+            folder.rmdir()
+
+    def others(self, pins: str) -> Iterator[str]:
+        """Pins that do not count."""
+        yield from (path.name for path in self.pins.glob("*") if path.name != pins)
+
+    def clear(self) -> None:
+        """Remove everything."""
+        for pins in self.others(""):
+            self.unpin(pins)
+        with suppress(FileNotFoundError):
+            self.pins.rmdir()
+        shutil.rmtree(self.files, ignore_errors=True)
+
+    def _write(self, name: str, text: str) -> None:
+        self.files.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = self.files / f".{name}"
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(self.files / name)
+
+
+def close(opened: Iterable[Map | Program]) -> None:
+    """Close descriptors that `Here.maps` or `Here.programs` opened."""
+    for one in opened:
+        os.close(one.fd)
+
+
+def _mount() -> None:
+    """Our own BPF file system, since others' may be where we may not write, or be hidden by `ip netns exec`."""
+    _PINS.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if os.path.ismount(_PINS):
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"bpf", os.fsencode(_PINS), b"bpf", 0, b"mode=0700"):
+        number = ctypes.get_errno()
+        raise OSError(number, f"mount {_PINS}: {os.strerror(number)}")
