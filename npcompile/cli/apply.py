@@ -34,7 +34,8 @@ def command(
     allow passes, and none does that neither allows.  Needs root.
 
     Exit codes: 0 loaded, removed, or nothing to do; 1 a step failed, and what was loaded before is loaded again; 2 bad
-    artifact or machine, nothing was touched; 3 a step failed, and so did the way back.
+    artifact or machine, nothing was touched; 3 a step failed, and so did the way back, or connections could not be
+    rechecked.
     """
     if (directory is None) != detach:
         raise click.UsageError("give either DIR or --detach")
@@ -53,9 +54,14 @@ def command(
 
 
 def _summary(applied: Applied, *, dry_run: bool) -> str:
-    """`apply: 2 steps, 4 lines`."""
+    """`apply: 2 steps, 4 lines; 1 connection cut`."""
+    cut = f"; {_counted(applied.cut, 'connection')} cut" if applied.cut else ""
     if not applied.steps:
-        return "apply: nothing to do"
+        return f"apply: nothing to do{cut}"
     lines = sum(step.text.count("\n") for step in applied.steps)
-    steps = f"{len(applied.steps)} step{'s' if len(applied.steps) != 1 else ''}"
-    return f"apply: {steps}, {lines} line{'s' if lines != 1 else ''}{' (none done)' if dry_run else ''}"
+    done = " (none done)" if dry_run else ""
+    return f"apply: {_counted(len(applied.steps), 'step')}, {_counted(lines, 'line')}{done}{cut}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number != 1 else ''}"

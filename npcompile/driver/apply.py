@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from npcompile.diagnostics.errors import InputError
@@ -18,10 +18,13 @@ from npcompile.runtime.stored import ARTIFACT, read_stored
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """What was done, or would be: the steps, what there is to say about them, and how it ended."""
+    """What was done, or would be: the steps, how many established connections were cut, what there is to say about it,
+    and how it ended.
+    """
 
     steps: tuple[Step, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
+    cut: int = 0
     exit: Exit = Exit.CLEAN
 
 
@@ -41,7 +44,7 @@ def run_apply(
     loader = known[artifact.target]
     applied = _attempt(lambda: loader.delta(artifact) if dry_run else loader.apply(artifact))
     others = tuple(_loaded_by_others(known, artifact.target)) if applied.exit is Exit.CLEAN else ()
-    return Applied(steps=applied.steps, diagnostics=(*applied.diagnostics, *others), exit=applied.exit)
+    return replace(applied, diagnostics=(*applied.diagnostics, *others))
 
 
 def run_detach(*, target: str | None, variant: str | None, dry_run: bool) -> Applied:
@@ -70,7 +73,7 @@ def _attempt(act: Callable[[], Delta]) -> Applied:
             return Applied(diagnostics=(told,), exit=Exit.FINDINGS)
         told = diagnose(STEP_FAILED, None, str(error), help="run `npcompile apply` again")
         return Applied(diagnostics=(told,), exit=Exit.UNDECIDED)
-    return Applied(steps=delta.steps, diagnostics=delta.diagnostics)
+    return Applied(steps=delta.steps, diagnostics=delta.diagnostics, cut=delta.cut)
 
 
 def _check_node(artifact: Stored, here: str) -> None:

@@ -7,12 +7,13 @@ bounds, and needs no step to be invertible.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 from npcompile.diagnostics.errors import InputError
 from npcompile.diagnostics.model import Diagnostic, diagnose
-from npcompile.runtime.loader import LEFT_BEHIND, MACHINE, Delta, LoadError, Step
+from npcompile.runtime.established import check_machine, cut, is_rechecked
+from npcompile.runtime.loader import LEFT_BEHIND, MACHINE, Delta, LoadError, Step, Stored
 from npcompile.runtime.programs import ProgramError, locked, run
 
 _ROUNDS = 3  # others may change what we look at, between reading and writing
@@ -47,6 +48,18 @@ def read(kernel: Kernel[State, Wanted]) -> State:
         return kernel.read()
     except ProgramError as error:
         raise InputError([diagnose(MACHINE, None, str(error))]) from None
+
+
+def load(kernel: Kernel[State, Wanted], wanted: Wanted, artifact: Stored) -> Delta:
+    """Bring the kernel to an artifact, which is `wanted`, and then cut the connections that it asks to recheck."""
+    if not is_rechecked(artifact):
+        return converge(kernel, wanted)
+    check_machine()
+    delta = converge(kernel, wanted)
+    try:
+        return replace(delta, cut=cut(artifact))
+    except ProgramError as error:
+        raise LoadError(f"the artifact is loaded, but connections that it denies may go on: {error}") from None
 
 
 def preview(kernel: Kernel[State, Wanted], wanted: Wanted) -> Delta:
@@ -108,4 +121,4 @@ def _restore(kernel: Kernel[State, Wanted], wanted: Wanted, lock: int, cause: Ba
     try:
         _reach(kernel, kernel.read(), wanted, _Work(lock=lock))
     except ProgramError as error:
-        raise LoadError(f"{cause}; and what was loaded before could not be restored: {error}", restored=False) from None
+        raise LoadError(f"{cause}; and what was loaded before could not be restored: {error}") from None

@@ -38,10 +38,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delta:
-    """What leads from what is loaded to what is wanted, in order, and what there is to say about it."""
+    """What leads from what is loaded to what is wanted, in order, and what there is to say about it.
+
+    `cut`: how many established connections were deleted, which the artifact does not allow and asks to recheck.
+    """
 
     steps: tuple[Step, ...]
     diagnostics: tuple[Diagnostic, ...] = ()
+    cut: int = 0
 
 
 class Loader(Protocol):
@@ -91,8 +95,8 @@ has not let go of it.  The next `apply` tries again."""
 
 
 class LoadError(Exception):
-    """A step failed; `restored`: what was loaded before is loaded again."""
+    """A step failed; `restored`: what was loaded before is loaded again.  Else the message says what is known."""
 
-    def __init__(self, message: str, *, restored: bool) -> None:
+    def __init__(self, message: str, *, restored: bool = False) -> None:
         self.restored = restored
         super().__init__(message)

@@ -10,7 +10,7 @@ from pathlib import Path
 from npcompile.backends.iptables.target import IPSET_FILE, TABLE_FILES
 from npcompile.diagnostics.model import Diagnostic, diagnose
 from npcompile.netset.cidrs import Family
-from npcompile.runtime.converge import converge, preview
+from npcompile.runtime.converge import converge, load, preview
 from npcompile.runtime.iptables.image import (
     NOTHING,
     Image,
@@ -59,7 +59,7 @@ class IptablesLoader:
     def apply(self, artifact: Stored) -> Delta:
         """Load an artifact; raises InputError, with nothing touched, or LoadError."""
         need(self._programs())
-        return converge(self, _wanted(artifact))
+        return load(self, _wanted(artifact), artifact)
 
     def detach(self) -> Delta:
         """Remove our jumps, chains and sets, of both back ends unless one was asked for; raises as `apply` does."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from npcompile.backends.nftables.names import TABLE
 from npcompile.backends.nftables.target import FILE
 from npcompile.diagnostics.model import Diagnostic
-from npcompile.runtime.converge import converge, preview
+from npcompile.runtime.converge import converge, load, preview
 from npcompile.runtime.loader import Delta, Step, Stored
 from npcompile.runtime.nftables.image import Image, commands, read_artifact, read_kernel
 from npcompile.runtime.programs import need, outputs
@@ -35,7 +35,7 @@ class NftablesLoader:
     def apply(self, artifact: Stored) -> Delta:
         """Load an artifact; raises InputError, with nothing touched, or LoadError."""
         need([_PROGRAM])
-        return converge(self, _wanted(artifact))
+        return load(self, _wanted(artifact), artifact)
 
     def detach(self) -> Delta:
         """Remove our table; raises as `apply` does."""
