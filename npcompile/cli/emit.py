@@ -36,6 +36,7 @@ class _Mark(click.ParamType[int]):
     show_default=True,
     help="Whether connections that a new policy forbids go on when it is loaded.",
 )
+@click.option("--against", metavar="OLD_DIR", help="Write the steps from that artifact to this one, too.")
 @click.option("--accept", is_flag=True, help="Accept what is allowed, rather than leave it to the rules after ours.")
 @click.option("--mark", type=_Mark(), default=hex(DEFAULT_MARK), show_default=True, help="The packet mark's bit.")
 def command(
@@ -47,12 +48,13 @@ def command(
     bindings: str | None,
     node: str | None,
     established: str,
+    against: str | None,
     accept: bool,
     mark: int,
 ) -> int:
     """Compile the policies in PATHS: files, directories, or `-` for standard input (default: the current directory)."""
     options = Options(node=node, accept=accept, mark=mark, established=Established(established))
-    emitted = run_emit((*paths, *files) or (".",), target, output, options, bindings)
+    emitted = run_emit((*paths, *files) or (".",), target, output, options, bindings=bindings, against=against)
     show(emitted.diagnostics, "concise")
     artifact = emitted.artifact
     amounts = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in artifact.summary.items())

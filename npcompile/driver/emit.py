@@ -19,6 +19,9 @@ from npcompile.driver.bindings import bind
 from npcompile.driver.inputs import read_sources
 from npcompile.frontend import load
 from npcompile.ir.program import Program
+from npcompile.runtime.loader import Step, Stored
+from npcompile.runtime.registry import planners
+from npcompile.runtime.stored import ARTIFACT, read_stored
 from npcompile.source import SourceFile
 
 MANIFEST = "manifest.json"
@@ -47,9 +50,18 @@ class Emitted:
 
 
 def run_emit(
-    paths: Sequence[str], target: str, output: str, options: Options, bindings: str | None = None
-) -> Emitted:  # fmt: skip
-    """Compile and write; raises InputError, and then has written nothing."""
+    paths: Sequence[str],
+    target: str,
+    output: str,
+    options: Options,
+    *,
+    bindings: str | None = None,
+    against: str | None = None,
+) -> Emitted:
+    """Compile and write; raises InputError, and then has written nothing.
+
+    `against`: the directory of an older artifact; the steps from there are written, too.
+    """
     sources = read_sources(paths)
     loaded = load(sources)
     program = bind(loaded.program, bindings) if bindings is not None else loaded.program
@@ -60,10 +72,27 @@ def run_emit(
         for pod in artifact.unbound
     ]  # fmt: skip
     directory = Path(output)
-    text = json.dumps(manifest(artifact, options, sources), indent=2, ensure_ascii=False) + "\n"
-    _write(directory, {**artifact.files, MANIFEST: text.encode()})
+    document = manifest(artifact, options, sources)
+    delta = _delta(against, artifact) if against is not None else ()
+    if against is not None:
+        document["delta"] = [
+            {"command": list(step.command), "file": name, "digest": _digest(data)} for step, name, data in delta
+        ]
+    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    _write(directory, {**artifact.files, **{name: data for _, name, data in delta}, MANIFEST: text.encode()})
     told = (*loaded.diagnostics, *artifact.diagnostics, *unbound, *_without_node(program, options))
     return Emitted(artifact=artifact, directory=directory, diagnostics=told)
+
+
+def _delta(against: str, artifact: Artifact) -> tuple[tuple[Step, str, bytes], ...]:
+    """The steps from an older artifact to this one, each with the name of its file; raises InputError."""
+    old, known = read_stored(Path(against)), planners()
+    if old.target != artifact.target or artifact.target not in known:
+        message = f"there is no way from the target `{old.target}` in `{against}` to `{artifact.target}`"
+        raise InputError([diagnose(ARTIFACT, None, message, help="name an artifact of the same target")])
+    new = Stored(target=artifact.target, files=artifact.files, manifest={})
+    steps = known[artifact.target](old, new).steps
+    return tuple((one, f"delta-{number:02}.txt", one.text.encode()) for number, one in enumerate(steps, 1))
 
 
 def _without_node(program: Program, options: Options) -> Iterator[Diagnostic]:

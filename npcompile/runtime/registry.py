@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from npcompile.runtime.bpf.loader import BpfLoader
 from npcompile.runtime.iptables import IptablesLoader
-from npcompile.runtime.loader import Loader
+from npcompile.runtime.loader import Delta, Loader, Stored
 from npcompile.runtime.nftables import NftablesLoader
 
 
@@ -18,3 +18,10 @@ def loaders(variant: str | None = None, interfaces: Mapping[str, str] | None = N
     bpf = BpfLoader(bindings=interfaces or {})
     known: tuple[Loader, ...] = (IptablesLoader(variant=variant), NftablesLoader(), bpf)
     return {one.target: one for one in known}
+
+
+def planners() -> Mapping[str, Callable[[Stored, Stored], Delta]]:
+    """What leads from one artifact to another, by target, where that takes no look at the kernel: what `apply` would do
+    if the first one were loaded as its files say.
+    """
+    return {"iptables": IptablesLoader().between, "nftables": NftablesLoader().between}

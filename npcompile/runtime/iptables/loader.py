@@ -56,6 +56,10 @@ class IptablesLoader:
         need(self._programs())
         return preview(self, _wanted(artifact))
 
+    def between(self, old: Stored, new: Stored) -> Delta:
+        """The steps from one artifact, as its own files load it, to the other."""
+        return Delta(steps=tuple(self._steps(_as_loaded(_wanted(old)), _wanted(new))))
+
     def apply(self, artifact: Stored) -> Delta:
         """Load an artifact; raises InputError, with nothing touched, or LoadError."""
         need(self._programs())
@@ -136,6 +140,21 @@ def _wanted(artifact: Stored | None) -> Wanted:
     if artifact is None:
         return dict.fromkeys(Family, NOTHING)
     return read_artifact(artifact.files[IPSET_FILE], {family: artifact.files[TABLE_FILES[family]] for family in Family})
+
+
+def _as_loaded(images: Wanted) -> Mapping[Family, Loaded]:
+    """What the kernel holds when exactly these images are loaded."""
+    taken = frozenset(name for image in images.values() for name in image.sets)
+    return {
+        family: Loaded(
+            image=image,
+            generations={name: name for name in image.sets},
+            counts=dict.fromkeys(image.jumps, 1),
+            first=frozenset(image.jumps),
+            taken=taken,
+        )
+        for family, image in images.items()
+    }
 
 
 def _asked_in(variant: str) -> frozenset[str] | None:

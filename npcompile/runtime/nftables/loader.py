@@ -32,6 +32,10 @@ class NftablesLoader:
         need([_PROGRAM])
         return preview(self, _wanted(artifact))
 
+    def between(self, old: Stored, new: Stored) -> Delta:
+        """The transaction from one artifact to the other."""
+        return Delta(steps=tuple(self.steps(_wanted(old), _wanted(new))))
+
     def apply(self, artifact: Stored) -> Delta:
         """Load an artifact; raises InputError, with nothing touched, or LoadError."""
         need([_PROGRAM])
