@@ -28,6 +28,7 @@ from npcompile.netset.ports import FIRST_PORT, Protocol
 from npcompile.questions import Example
 from npcompile.symbolic.encode import Encoding
 from npcompile.symbolic.ends import PROTOCOLS, End
+from npcompile.symbolic.flows import EndPoint, Point
 from npcompile.symbolic.solve import Query
 from npcompile.symbolic.vocabulary import Layout, Vocabulary, known_addresses
 
@@ -65,8 +66,9 @@ class Decoder:
         self._encoding = encoding
         self._names = tuple(vocabulary.names.indices)
         self._pins: dict[tuple[tuple[str, str], bool], z3.BoolRef] = {}
-        self._outside, taken = _stand_ins(vocabulary, known_addresses(program.cluster))
-        self._addresses = (*self._outside, *taken)
+        # Those that no pod or node of the input has, and the others
+        self.outside_addresses, self.inside_addresses = _stand_ins(vocabulary, known_addresses(program.cluster))
+        self._addresses = (*self.outside_addresses, *self.inside_addresses)
 
     def outside(self, end: End, within: IntervalSet = cidrs.EVERY_ADDRESS) -> z3.BoolRef:
         """Whether an end is an address, one of `within`, that no pod or node of the input has.
@@ -74,7 +76,7 @@ class Decoder:
         Up to what policies can tell apart: one or two addresses stand for all that no ipBlock separates.  `within`
         must be made of whole such intervals.
         """
-        addresses = (address for address in self._outside if cidrs.point(address) in within)
+        addresses = (address for address in self.outside_addresses if cidrs.point(address) in within)
         return z3.And(z3.Not(end.is_pod), self._encoding.some(self._encoding.at(end, a) for a in addresses))
 
     def example(self, query: Query, direction: Direction, candidates: Candidates) -> Example:
@@ -105,11 +107,29 @@ class Decoder:
         real = next(iter(pods), None)
         family = cidrs.family_of(real.addresses[0]) if real is not None and real.addresses else None
         own = None if real is None or not real.addresses else real.addresses[0]
-        outside = next(a for a in self._outside if family is None or cidrs.family_of(a) is family)
+        outside = next(a for a in self.outside_addresses if family is None or cidrs.family_of(a) is family)
         subject = _Settled(real=real, is_pod=True, name=self._vocabulary.names.index(namespace), address=own)
         peer = _Settled(real=None, is_pod=False, address=outside)
         ends = (peer, subject) if direction is Direction.INGRESS else (subject, peer)
         return self._assemble(ends, Protocol.TCP, FIRST_PORT)
+
+    def flow(self, point: Point, direction: Direction) -> Example:
+        """A flow that was chosen without a query, between ends none of which is a real pod."""
+        near, far = (self._settled(end) for end in (point.near, point.far))
+        declared = tuple(ContainerPort(name=n, protocol=p, number=point.port or 0) for n, p in point.declared)
+        if direction is Direction.INGRESS:
+            return self._assemble((far, replace(near, ports=declared)), point.protocol, point.port)
+        return self._assemble((near, replace(far, ports=declared)), point.protocol, point.port)
+
+    def _settled(self, end: EndPoint) -> _Settled:
+        return _Settled(
+            real=None,
+            is_pod=end.is_pod,
+            name=end.name,
+            labels=_unpacked(self._vocabulary.pod_labels, end.labels),
+            namespace_labels=_unpacked(self._vocabulary.namespace_labels, end.namespace_labels),
+            address=end.address,
+        )
 
     # Choosing
 

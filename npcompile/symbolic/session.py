@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
+from typing import TypeVar
 
 import z3
 
@@ -16,10 +17,18 @@ from npcompile.questions import Example, RuleOf
 from npcompile.symbolic import boxes, ends, properties
 from npcompile.symbolic.assume import different_addresses, neighbours, possible
 from npcompile.symbolic.boxes import Boxes
+from npcompile.symbolic.covers import OutOfStepsError, Steps
 from npcompile.symbolic.decode import Candidates, Decoder
 from npcompile.symbolic.encode import Encoding
+from npcompile.symbolic.flows import Chooser, Flows
 from npcompile.symbolic.solve import Query
+from npcompile.symbolic.space import Space
 from npcompile.symbolic.vocabulary import Vocabulary
+
+EFFORT_OF_STEP = 200  # what a look at a box costs of the effort that bounds a check: about as long as z3 takes for that
+
+Answer = TypeVar("Answer")
+Terms = Callable[[], Iterable[z3.BoolRef]]  # made when they are needed: making them takes longer than most answers
 
 
 class Session:
@@ -32,8 +41,12 @@ class Session:
         self._ctx = z3.Context()
         self._effort, self._seed = effort, seed
         self._last: Query | None = None
+        self.space = Space(self.vocabulary, self.boxes, program.policies)
         self.encoding = Encoding(self.vocabulary, self.boxes, ends.variables(self.vocabulary, self._ctx), self._ctx)
         self.decoder = Decoder(program, self.vocabulary, self.encoding)
+        self.chooser = Chooser(
+            self.space, self.vocabulary, self.decoder.outside_addresses, self.decoder.inside_addresses
+        )
         self._possible = tuple(possible(self.encoding, self.vocabulary))
         self._pods = tuple(pod for pod in program.cluster.pods if not pod.host_network)
         self._isolating: dict[Direction, dict[int, list[Policy]]] = {direction: {} for direction in Direction}
@@ -41,7 +54,6 @@ class Session:
             for direction in policy.directions:
                 name = self.vocabulary.names.index(policy.namespace)
                 self._isolating[direction].setdefault(name, []).append(policy)
-        self._matched: dict[tuple[str, str, str, int], bool] = {}
         rules = (RuleOf(policy=policy, rule=rule) for policy in program.policies for rule in policy.rules)
         self.rules = tuple(sorted(rules, key=lambda of: of.order))
 
@@ -63,11 +75,21 @@ class Session:
         """Whether a possible flow satisfies these constraints."""
         return self.query(*constraints).satisfiable()
 
+    def decided(self, by_boxes: Callable[[Steps], Answer], by_solver: Callable[[], Answer]) -> Answer:
+        """What boxes say, or, where that takes more steps than the effort is worth, what z3 does."""
+        try:
+            return by_boxes(Steps(self._effort // EFFORT_OF_STEP))
+        except OutOfStepsError:
+            return by_solver()
+
+    def some(self, flows: Iterable[Flows], terms: Terms) -> bool:
+        """Whether a possible flow, of a question about policies of one end, is among some; `terms` say the same."""
+        listed = tuple(flows)
+        return self.decided(lambda steps: self.chooser.some(listed, steps), lambda: self.satisfiable(*terms()))
+
     def matches_something(self, of: RuleOf) -> bool:
         """Whether a rule matches any flow of a subject of its policy: T_p and M_r is not empty."""
-        if of.order not in self._matched:
-            self._matched[of.order] = self.satisfiable(self.encoding.explicit(of))
-        return self._matched[of.order]
+        return self.some(map(Flows.of, self.space.rule(of)), lambda: (self.encoding.explicit(of),))
 
     def term(self, of: RuleOf, match: Match) -> z3.BoolRef:
         """Whether a rule would allow the flow explicitly, if this was its match."""
@@ -113,12 +135,55 @@ class Session:
 
     def example(self, query: Query, of: RuleOf) -> Example:
         """The canonical flow of a query whose flows are all matched by a rule."""
-        candidates = Candidates(
+        return self.decoder.example(query, of.rule.direction, self.candidates(of))
+
+    def candidates(self, of: RuleOf) -> Candidates:
+        """What an example of a rule may use."""
+        return Candidates(
             subjects=self.subjects(of.policy),
             peers=list(self._peers(of)),
             addresses=boxes.bare(self.boxes.rule(of)),
         )
-        return self.decoder.example(query, of.rule.direction, candidates)
+
+    def matched(self, of: RuleOf, match: Match) -> Example:
+        """The canonical flow that a rule would match, if this was its match; it must match something."""
+        flows = map(Flows.of, self.space.match(of.policy, of.rule.direction, match))
+        found = self.least(flows, lambda: (self.term(of, match),), of.rule.direction, lambda: self.candidates(of))
+        assert found is not None, "the rule matches something"
+        return found
+
+    def least(
+        self,
+        flows: Iterable[Flows],
+        terms: Terms,
+        direction: Direction,
+        candidates: Callable[[], Candidates],
+        *,
+        outside: bool = False,
+        two_sided: bool = False,
+    ) -> Example | None:
+        """The canonical one of some flows, if there is any; `terms` say the same.  `direction` is that of the near end.
+
+        `outside`: the far end is an address that no pod or node of the input has.  `two_sided`: the flows are about
+        policies of both ends.
+        """
+        listed = tuple(flows)
+
+        def by_solver() -> Example | None:
+            query = self.two_sided(*terms()) if two_sided else self.query(*terms())
+            return self.decoder.example(query, direction, candidates()) if query.satisfiable() else None
+
+        def by_boxes(steps: Steps) -> Example | None:
+            point = self.chooser.least(
+                listed,
+                steps,
+                near_is_destination=direction is Direction.INGRESS,
+                outside=outside,
+                distinct=two_sided,
+            )
+            return None if point is None else self.decoder.flow(point, direction)
+
+        return by_solver() if self._pods else self.decided(by_boxes, by_solver)
 
     def subjects(self, policy: Policy) -> list[Pod]:
         """The real subjects of a policy."""
