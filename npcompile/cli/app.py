@@ -39,6 +39,12 @@ def _emit() -> click.Command:
     return command
 
 
+def _endpoints() -> click.Command:
+    from npcompile.cli.endpoints import command
+
+    return command
+
+
 def _lab() -> click.Command:
     from npcompile.cli.lab import command
 
@@ -47,6 +53,12 @@ def _lab() -> click.Command:
 
 def _map() -> click.Command:
     from npcompile.cli.map import command
+
+    return command
+
+
+def _observe() -> click.Command:
+    from npcompile.cli.observe import command
 
     return command
 
@@ -75,8 +87,10 @@ _COMMANDS: Mapping[str, Callable[[], click.Command]] = {
     "check": _check,
     "diff": _diff,
     "emit": _emit,
+    "endpoints": _endpoints,
     "lab": _lab,
     "map": _map,
+    "observe": _observe,
     "rule": _rule,
     "test": _test,
     "trace": _trace,

@@ -191,7 +191,7 @@ def test_other_features_take_new_programs_and_keep_the_flows(node: Node) -> None
     assert not sends(later)
 
 
-def sends(frame: bytes) -> bool:
+def sends(frame: bytes, repeat: int = 1) -> bool:
     here = Here.of_thread()
     current = here.current()
     assert current is not None
@@ -199,7 +199,7 @@ def sends(frame: bytes) -> bool:
     try:
         index = attach.interfaces()["to1"]
         context = b"".join(n.to_bytes(4, "little") for n in (0, 0, 0, 0, 0, 0, 0, 0, 0, 1, index))
-        return programs["np_from_pod"].run(frame, context).result == PASS
+        return programs["np_from_pod"].run(frame, context, repeat).result == PASS
     finally:
         close(programs.values())
 
