@@ -24,6 +24,9 @@ _FAIL_ON = {one.value: one for one in FailOn}
     "--inventory", multiple=True, metavar="PATH", help="Pods, workloads, namespaces for both; may be repeated."
 )
 @click.option(
+    "-N", "--new-file", is_flag=True, help="Take OLD or NEW, if it does not exist, for empty: it was added or removed."
+)
+@click.option(
     "--fail-on", type=click.Choice(list(_FAIL_ON)), default="any", show_default=True, help="What exits with 1."
 )
 @click.option("--symbolic", is_flag=True, help="For every pod that could exist, whatever pods the input has.")
@@ -40,6 +43,7 @@ def command(
     old: str,
     new: str,
     inventory: tuple[str, ...],
+    new_file: bool,
     fail_on: str,
     symbolic: bool,
     effort: int,
@@ -54,7 +58,13 @@ def command(
     if [old, new, *inventory].count(STDIN) > 1:
         raise click.UsageError("`-` can be read once: for OLD, for NEW or for --inventory")
     options = DiffOptions(
-        old=old, new=new, inventory=inventory, fail_on=_FAIL_ON[fail_on], symbolic=symbolic, effort=effort
+        old=old,
+        new=new,
+        inventory=inventory,
+        absent_is_empty=new_file,
+        fail_on=_FAIL_ON[fail_on],
+        symbolic=symbolic,
+        effort=effort,
     )
     report = run_diff(options)
     show((one for one in report.diagnostics if one.severity), "concise")

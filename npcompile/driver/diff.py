@@ -17,12 +17,12 @@ from npcompile import semantics
 from npcompile.analyses.diff import Changed, Comparison, compare, in_general
 from npcompile.analyses.diff_causes import Surprise
 from npcompile.diagnostics.errors import InputError, InternalError
-from npcompile.diagnostics.model import Diagnostic, Kind, RuleCode, Scope, Severity
+from npcompile.diagnostics.model import Diagnostic, Kind, RuleCode, Scope, Severity, diagnose
 from npcompile.driver.check import DEFAULT_EFFORT
 from npcompile.driver.exit_codes import Exit
 from npcompile.driver.inputs import STDIN, read_sources
-from npcompile.driver.revisions import is_revision, read_revision
-from npcompile.frontend import Loaded, load
+from npcompile.driver.revisions import is_absent, is_revision, read_revision
+from npcompile.frontend import Loaded, codes, load
 from npcompile.ir.cluster import Cluster, Namespace
 from npcompile.ir.flow import Flow, Verdict
 from npcompile.ir.policy import Direction, Policy, Rule
@@ -53,14 +53,17 @@ class FailOn(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiffOptions:
-    """What the user chose.  `old` and `new` are paths or `git:REF[:path]`; `inventory` is added to both.  `symbolic`:
-    for every pod that could exist, whatever pods there are; `effort` bounds each solver check, in z3's resource units.
+    """What the user chose.  `old` and `new` are paths or `git:REF[:path]`; `inventory` is added to both.
+
+    `absent_is_empty`: one of `old` and `new` may be a path that does not exist, and is empty then.  `symbolic`: for
+    every pod that could exist, whatever pods there are; `effort` bounds each solver check, in z3's resource units.
     """
 
     old: str
     new: str
     inventory: tuple[str, ...] = ()
     fail_on: FailOn = FailOn.ANY
+    absent_is_empty: bool = False
     symbolic: bool = False
     effort: int = DEFAULT_EFFORT
 
@@ -147,13 +150,17 @@ def _compare_in_general(programs: Both[Program], effort: int) -> Comparison:
 
 
 def _load(options: DiffOptions) -> Both[Loaded]:
+    """Both sides; raises InputError with all that is wrong in any of the inputs."""
     problems: list[Diagnostic] = []
     inventory = _read(options.inventory, problems)
-    sides = [_with(_read([path], problems), inventory) for path in (options.old, options.new)]
+    absent = [path for path in (options.old, options.new) if options.absent_is_empty and _is_absent(path)]
+    if len(absent) == len(Both._fields):
+        problems.append(diagnose(codes.NO_INPUT, None, f"neither `{options.old}` nor `{options.new}` exists"))
     loaded = []
-    for side in sides if not problems else ():
+    for path in (options.old, options.new):
+        sources = _read([path], problems) if path not in absent else []
         try:
-            loaded.append(load(side))
+            loaded.append(load(_with(sources, inventory)))
         except InputError as error:
             problems += error.diagnostics
     if problems:
@@ -161,13 +168,17 @@ def _load(options: DiffOptions) -> Both[Loaded]:
     return Both(*loaded)
 
 
+def _is_absent(path: str) -> bool:
+    return is_absent(path) if is_revision(path) else path != STDIN and not os.path.lexists(path)
+
+
 def _read(paths: Sequence[str], problems: list[Diagnostic]) -> list[SourceFile]:
     sources: list[SourceFile] = []
-    try:
-        for path in paths:
+    for path in paths:
+        try:
             sources = _with(sources, read_revision(path) if is_revision(path) else read_sources([path]))
-    except InputError as error:
-        problems += error.diagnostics
+        except InputError as error:
+            problems += error.diagnostics
     return sources
 
 

@@ -36,6 +36,13 @@ def is_revision(path: str) -> bool:
     return path.startswith(PREFIX)
 
 
+def is_absent(path: str) -> bool:
+    """Whether the commit of `git:REF[:path]` lacks the path; raises InputError where there is no such commit."""
+    ref, _, inside = path.removeprefix(PREFIX).partition(":")
+    commit = _commit(ref, path)
+    return _Tree(commit, _entries(commit)).find(_root_path(inside)) is None
+
+
 def read_revision(path: str) -> list[SourceFile]:
     """The texts of `git:REF[:path]`; raises InputError where git has no such commit, path or file."""
     ref, _, inside = path.removeprefix(PREFIX).partition(":")
@@ -95,8 +102,8 @@ class _Tree:
 
     def files(self, wanted: str, word: str) -> Iterator[tuple[str, _Entry]]:
         """A file, or the manifests in a directory, by the names that the user knows them by; none of them twice."""
-        root = self.resolve(wanted)
-        if root is None or (root not in self.entries and root not in self.folders):
+        root = self.find(wanted)
+        if root is None:
             raise _refusal(f"`{word}`: the commit has no `{wanted}`", "paths are the repository's; `./` is here")
         if root in self.entries:
             self.refuse_submodule(root)
@@ -112,6 +119,11 @@ class _Tree:
             if real is not None and real in self.entries and real not in seen:
                 seen.add(real)
                 yield posixpath.join(wanted, below), self.entries[real]
+
+    def find(self, wanted: str) -> str | None:
+        """The path, without links, of a file or a directory; None where there is none."""
+        found = self.resolve(wanted)
+        return found if found in self.entries or found in self.folders else None
 
     def refuse_submodule(self, path: str) -> None:
         if self.entries[path].mode == _SUBMODULE:

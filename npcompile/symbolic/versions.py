@@ -24,7 +24,7 @@ from npcompile.symbolic.encode import Encoding
 from npcompile.symbolic.solve import Query
 from npcompile.symbolic.vocabulary import Vocabulary
 
-TOTAL = 16  # times the effort of one check: what all of a comparison may cost
+TOTAL = 8  # times the effort of one check: what all of a comparison may cost
 
 
 class Versions:

@@ -213,6 +213,30 @@ def test_bad_input_of_both_sides_is_named(tmp_path: Path) -> None:
     assert missing.err.count("does not exist") == 2
 
 
+def test_what_cannot_be_read_does_not_hide_what_is_wrong_elsewhere(tmp_path: Path) -> None:
+    bad = write(tmp_path / "bad.yaml", POLICY.replace("podSelector: {matchLabels: {app: api}}", "podselector: {}", 1))
+    result = npcompile("diff", tmp_path / "no", bad, "--inventory", tmp_path / "neither")
+    assert (result.code, result.out) == (2, "")
+    assert result.err.count("does not exist") == 2
+    assert "NPC006" in result.err
+    assert result.err.count("NPC006") == npcompile("diff", bad, bad).err.count("NPC006"), "said once"
+
+
+def test_a_file_that_was_added_or_removed(tmp_path: Path) -> None:
+    file, gone = write(tmp_path / "a.yaml", POLICY), tmp_path / "b.yaml"
+    assert npcompile("diff", gone, file).code == 2
+    added = npcompile("diff", "-N", gone, file, "--output-format", "json")
+    assert (added.code, added.json["policies"]["added"], added.json["opened"]) == (1, ["shop/p"], [])
+    assert added.json["closed"]
+    removed = npcompile("diff", "--new-file", file, gone, "--output-format", "json")
+    assert (removed.code, removed.json["policies"]["removed"], removed.json["closed"]) == (1, ["shop/p"], [])
+    neither = npcompile("diff", "-N", gone, tmp_path / "c.yaml")
+    assert (neither.code, "neither" in neither.err) == (2, True)
+    dangling = tmp_path / "dangling.yaml"
+    dangling.symlink_to("nowhere.yaml")
+    assert npcompile("diff", "-N", dangling, file).code == 2, "a link that leads nowhere is there"
+
+
 def test_standard_input_is_read_once(tmp_path: Path) -> None:
     file = write(tmp_path / "a.yaml", WORKLOADS, POLICY)
     assert npcompile("diff", "-", "-", stdin=b"x").code == 2
@@ -329,6 +353,16 @@ def test_two_commits_and_a_file(repository: Repository) -> None:
     policies = ("git:HEAD~1:k8s/sub/policy.yaml", "git:HEAD:k8s/sub/policy.yaml")
     assert repository.diff(*policies, "--output-format", "json").json["scope"] == "any-pod"
     assert repository.diff(*policies, "--inventory", "git:HEAD:k8s/all.yaml").code == 1
+
+
+def test_a_file_that_one_commit_lacks(repository: Repository) -> None:
+    write(repository.folder / "k8s" / "sub" / "new.yaml", POLICY.replace("name: p,", "name: q,"))
+    repository.commit()
+    words = ("git:HEAD~1:k8s/sub/new.yaml", "k8s/sub/new.yaml")
+    assert repository.diff(*words).code == 2
+    result = repository.diff("-N", *words, "--inventory", "k8s/all.yaml", "--output-format", "json")
+    assert (result.code, result.json["policies"]["added"], result.json["opened"]) == (1, ["shop/q"], [])
+    assert repository.diff("-N", "git:nothing:k8s", "k8s").code == 2, "no commit is not an empty one"
 
 
 @pytest.mark.parametrize(
