@@ -119,7 +119,7 @@ def run_diff(options: DiffOptions) -> DiffReport:
     programs = Both(loaded.old.program, loaded.new.program)
     scope = _scope(programs, options)
     comparison = compare(*programs) if scope is Scope.INVENTORY else _compare_in_general(programs, options.effort)
-    judge = _Judge(programs)
+    judge = Judge(programs)
     changes = tuple(judge.confirm(changed) for changed in comparison.changes)
     undecided = _undecided(programs, comparison, scope)
     return DiffReport(
@@ -225,8 +225,8 @@ def _exit(comparison: Comparison, undecided: str | None, fail_on: FailOn) -> Exi
     return Exit.UNDECIDED if undecided else Exit.CLEAN
 
 
-class _Judge:
-    """Replays what the comparison says."""
+class Judge:
+    """Replays what a comparison of two versions says."""
 
     def __init__(self, programs: Both[Program]) -> None:
         self.programs = programs

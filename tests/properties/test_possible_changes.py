@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from npcompile import semantics
+from npcompile.driver.diff import Judge
 from npcompile.ir.classes import AddressClass, EndClass, LabelCondition, PodClass
 from npcompile.ir.cluster import Cluster, ContainerPort, Namespace, Pod
 from npcompile.ir.flow import Endpoint, Flow
@@ -28,6 +29,7 @@ from npcompile.questions import Example, PossibleChange
 from npcompile.semantics import Reason, Side
 from npcompile.symbolic.changes import possible_changes
 from tests.properties.relation_cases import PEERS, PORTS, dense_policies
+from tests.properties.test_diff import changed_clusters
 from tests.strategies import policies
 
 CALM = settings(
@@ -234,3 +236,18 @@ def test_surprises_are_those_of_the_definition(programs: Both[Program], ends: li
         sides = Both(*(world.sides(version, flow, world.spaces(version, pair)) for version in Version))
         if world.change(flow, pair) is Change.CLOSED and any(world.is_surprise(one, sides) for one in DIRECTIONS):
             assert any(one.surprise for one in found.changes if world.has(one, flow, pair)), (flow, pair)
+
+
+@given(changed_clusters())
+@FEW
+def test_real_pods_are_examples_where_both_versions_have_them_alike(versions: tuple[Program, Program]) -> None:
+    """Clusters with pods and nodes, whose examples have to pass the driver's replay."""
+    programs = Both(*versions)
+    found = possible_changes(*programs, EFFORT)
+    judge = Judge(programs)
+    known = set(programs.old.cluster.pods) & set(programs.new.cluster.pods)
+    listed = {pod.key for program in programs for pod in program.cluster.pods}
+    for one in found.changes:
+        judge.confirm(one)
+        for end in (one.example.flow.src, one.example.flow.dst):
+            assert end.pod is None or end.pod in known or end.pod.key not in listed
