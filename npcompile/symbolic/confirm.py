@@ -29,7 +29,8 @@ class Confirmation:
     def __init__(self, program: Program, effort: int) -> None:
         # What could exist does not depend on what does, but for the namespaces of the input.
         cluster = replace(program.cluster, pods=(), nodes={}, services=())
-        self._session = Session(replace(program, cluster=cluster), effort=max(1, effort // _SHARE), seed=0)
+        program = replace(program, cluster=cluster)
+        self._session = Session(program, effort=max(1, effort // _SHARE), seed=0, with_boxes=False)
         self._effort = effort
 
     def holds(self, answer: Universal) -> bool:

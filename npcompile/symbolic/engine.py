@@ -5,10 +5,12 @@ See `assume.ASSUMPTIONS` for what is assumed of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from itertools import pairwise
 from typing import TypeVar
+
+import z3
 
 from npcompile.ir.cluster import Namespace
 from npcompile.ir.labels import NAMESPACE_NAME
@@ -20,6 +22,7 @@ from npcompile.questions import (
     DefeatedDeny,
     DefeatedExcept,
     DnsBlocked,
+    Example,
     HalfOpen,
     MixedService,
     NotDecided,
@@ -35,6 +38,7 @@ from npcompile.questions import (
 )
 from npcompile.symbolic import boxes, breadth, defeats, mixed, properties, redundancy, shadowing
 from npcompile.symbolic.decode import Candidates
+from npcompile.symbolic.flows import Flows
 from npcompile.symbolic.session import Session
 from npcompile.symbolic.solve import OutOfEffortError
 
@@ -134,8 +138,7 @@ class SymbolicEngine:
         session = self._session
         rules = [RuleOf(policy=policy, rule=rule) for rule in policy.rules]
         empty = [of for of in rules if not session.matches_something(of)]
-        subject = session.encoding.flow.dst
-        if len(empty) == len(rules) and not session.satisfiable(session.encoding.selects(policy, subject)):
+        if len(empty) == len(rules) and session.space.subject(policy) is None:
             yield Vacuous(policy=policy, rule=None, impossible=True)
             return
         yield from (Vacuous(policy=policy, rule=of.rule, impossible=True) for of in empty)
@@ -149,29 +152,45 @@ class SymbolicEngine:
         yield from dead
 
     def _dead(self, of: RuleOf, item: PortItem | None) -> HalfOpen | None:
-        session, encoding = self._session, self._session.encoding
-        query = session.two_sided(properties.between_pods(encoding, of, item))
+        session, encoding, space = self._session, self._session.encoding, self._session.space
+        direction = of.rule.direction
+        ports_used = ({},) if item is None else space.ports(direction, (item,))
+        found = space.join(space.rule(of), ports_used, ({space.where(far=True): space.pods},))
+
+        def among(*terms: z3.BoolRef) -> tuple[z3.BoolRef, ...]:
+            return properties.between_pods(encoding, of, item), *terms
+
         free = session.open_names(of)
-        if free and query.satisfiable(properties.far_end_in(encoding, of, free)):
+        there = space.join(found, ({space.name(far=True): sum(1 << name for name in free)},)) if free else []
+        if session.some(
+            map(Flows.of, there), lambda: among(properties.far_end_in(encoding, of, free)), two_sided=True
+        ) or session.some(session.far.allowed(of, found), lambda: among(session.far_end_allows(of)), two_sided=True):
             return None
-        if query.satisfiable(session.far_end_allows(of)) or not query.satisfiable():
+        example = session.least(map(Flows.of, found), among, direction, lambda: session.candidates(of), two_sided=True)
+        if example is None:
             return None
-        example = session.example(query, of)
-        far = encoding.peer(of.rule.direction)
-        blocker = next(policy for policy in session.far_policies(of) if query.holds(encoding.selects(policy, far)))
+        far = example.flow.src if direction is Direction.INGRESS else example.flow.dst
+        assert far.pod is not None, "the flow is between pods"
+        blocker = next(policy for policy in session.far_policies(of) if session.boxes.selects(policy, far.pod))
         return HalfOpen(opener=of, port=item, blocker=blocker, fully=True, example=example)
 
     def _uncovered(self, namespace: Namespace, direction: Direction, isolating: list[Policy]) -> Iterator[Uncovered]:
         session = self._session
         pods = session.inhabitants(namespace.name)
         if isolating:
-            query = session.query(
-                *properties.not_isolated(session.encoding, namespace.name, direction, isolating),
-                session.decoder.outside(session.encoding.peer(direction)),
+            found = session.least(
+                session.from_outside((session.pods_of(namespace.name),), isolating),
+                lambda: (
+                    *properties.not_isolated(session.encoding, namespace.name, direction, isolating),
+                    session.decoder.outside(session.encoding.peer(direction)),
+                ),
+                direction,
+                lambda: Candidates(subjects=pods),
+                outside=True,
             )
-            if not query.satisfiable():
+            if found is None:
                 return
-            example = session.decoder.example(query, direction, Candidates(subjects=pods))
+            example = found
         else:
             example = session.decoder.unconstrained(namespace.name, direction, pods)
         end = example.flow.dst if direction is Direction.INGRESS else example.flow.src
@@ -180,45 +199,70 @@ class SymbolicEngine:
         )
 
     def _ways_in(self, of: RuleOf) -> Iterator[WayIn]:
-        session, encoding = self._session, self._session.encoding
-        internet = None
-        if addresses := boxes.bare(session.boxes.rule(of)):
-            query = session.query(encoding.explicit(of), session.decoder.outside(encoding.flow.src, addresses))
-            internet = session.example(query, of) if query.satisfiable() else None
+        session = self._session
+        internet = self._from_internet(of)
         if internet is not None and not session.program.cluster.pods:
             yield WayIn(opener=of, example=internet, internet=internet)  # what is below would give the same
             return
-        query = session.two_sided(encoding.explicit(of), session.far_end_allows(of))
-        if query.satisfiable():
-            yield WayIn(opener=of, example=session.example(query, of), internet=internet)
+        example = session.let_in(of)
+        if example is not None:
+            yield WayIn(opener=of, example=example, internet=internet)
+
+    def _from_internet(self, of: RuleOf) -> Example | None:
+        session, encoding, space = self._session, self._session.encoding, self._session.space
+        addresses = boxes.bare(session.boxes.rule(of))
+        if not addresses:
+            return None
+        outside = ({space.where(far=True): session.chooser.outside()},)
+        return session.least(
+            map(Flows.of, space.join(space.rule(of), outside)),
+            lambda: (encoding.explicit(of), session.decoder.outside(encoding.flow.src, addresses)),
+            of.rule.direction,
+            lambda: session.candidates(of),
+            outside=True,
+        )
 
     def _dns_blocked(self, policy: Policy) -> Iterator[DnsBlocked]:
-        session, encoding = self._session, self._session.encoding
-        own = session.boxes.subjects(policy)
+        session = self._session
+        own = session.space.subject(policy)
+        if own is None:
+            return
         applying = [
             of
             for of in session.rules_of(policy.namespace, Direction.EGRESS)
-            if boxes.labels_meet(own, session.boxes.subjects(of.policy)) and session.matches_something(of)
+            if boxes.labels_meet(session.boxes.subjects(policy), session.boxes.subjects(of.policy))
+            and session.matches_something(of)
         ]
         by_udp = [of.policy for of in applying if self._may_ask(of, Protocol.UDP)]
         by_tcp = [of.policy for of in applying if self._may_ask(of, Protocol.TCP)]
         allowing = [of.policy for of in applying]
         for protocol, some, none in ((Protocol.UDP, allowing, by_udp), (Protocol.TCP, by_udp, by_tcp)):
-            query = session.query(
-                *properties.sends_without(encoding, policy, some, none), *properties.asks(encoding, protocol)
+            asking = session.space.join((own,), session.subject_boxes(some), (session.space.asked(protocol),))
+            without = session.subject_boxes(none)
+            example = session.least(
+                (Flows(box=box, without=without) for box in asking),
+                partial(self._asking, policy, protocol, some, none),
+                Direction.EGRESS,
+                lambda: Candidates(subjects=session.subjects(policy), peers=session.name_servers()),
             )
-            if some and query.satisfiable():
-                candidates = Candidates(subjects=session.subjects(policy), peers=session.name_servers())
-                example = session.decoder.example(query, Direction.EGRESS, candidates)
+            if example is not None:
                 pods = () if example.flow.src.pod is None else (example.flow.src.pod,)
                 yield DnsBlocked(policy=policy, pods=pods, udp_allowed=protocol is Protocol.TCP, example=example)
+
+    def _asking(
+        self, policy: Policy, protocol: Protocol, some: Sequence[Policy], none: Sequence[Policy]
+    ) -> Iterator[z3.BoolRef]:
+        encoding = self._session.encoding
+        yield from properties.sends_without(encoding, policy, some, none)
+        yield from properties.asks(encoding, protocol)
 
     def _may_ask(self, of: RuleOf, protocol: Protocol) -> bool:
         """Whether a rule matches port 53 over a protocol, for some destination."""
         session, encoding = self._session, self._session.encoding
         if ports.point(protocol, properties.DNS) not in session.boxes.rule(of).ports:
             return False
-        return session.satisfiable(encoding.explicit(of), *properties.asks(encoding, protocol))
+        asked = session.space.join(session.space.rule(of), (session.space.asked(protocol),))
+        return session.some(map(Flows.of, asked), lambda: (encoding.explicit(of), *properties.asks(encoding, protocol)))
 
     def _split_peers(self, of: RuleOf) -> Iterator[SplitPeer]:
         for one, other in pairwise(of.rule.match.peers):

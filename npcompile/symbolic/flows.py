@@ -104,9 +104,10 @@ class Chooser:
 
     def _tied(self, term: Flows, *, distinct: bool) -> Iterator[Flows]:
         """Parts of a term, within which the ends' addresses can be chosen one by one, and namespaces' labels too."""
+        without = tuple(sorted(term.without, key=len))  # those that take away most come first
         for box, one_namespace in self._same_namespace(term):
             for part in self._same_family(box, distinct=distinct):
-                yield Flows(box=part, without=term.without, one_namespace=one_namespace)
+                yield Flows(box=part, without=without, one_namespace=one_namespace)
 
     def _same_namespace(self, term: Flows) -> Iterator[tuple[Box, bool]]:
         """Apart where both ends are pods of one unlisted namespace: its labels must then be those of both."""

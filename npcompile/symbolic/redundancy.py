@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from functools import partial
+from itertools import chain, groupby
+
+import z3
 
 from npcompile.ir.policy import Direction, Policy
 from npcompile.questions import Example, NotDecided, Redundant, RuleOf
 from npcompile.symbolic import boxes, properties
+from npcompile.symbolic.covers import Box
 from npcompile.symbolic.decode import Candidates
+from npcompile.symbolic.flows import Flows
 from npcompile.symbolic.session import Session
 from npcompile.symbolic.solve import OutOfEffortError
 
@@ -95,11 +100,23 @@ class _Judge:
         """Whether the others isolate every subject but those of no other policy to whom everything is allowed."""
         if any(direction in one.directions and not one.subjects.requirements for one in others):
             return True
+        session = self.session
         own = [of for of in self._rules(self.policy) if of.rule.direction is direction]
-        lost = properties.isolation_lost(
-            self.session.encoding, direction, self.policy, others=others, every=self.every, rules=own
-        )
-        return not self.session.satisfiable(lost)
+
+        def lost() -> Iterator[Flows]:
+            selected = session.subject_boxes((self.policy,))
+            without = session.subject_boxes(one for one in others if direction in one.directions)
+            for box in session.space.join(selected, self._shared(direction)):
+                yield Flows(box=box, without=without)
+            for box in selected:
+                yield Flows(box=box, without=(*without, *chain.from_iterable(map(session.space.rule, own))))
+
+        def terms() -> Iterator[z3.BoolRef]:
+            yield properties.isolation_lost(
+                session.encoding, direction, self.policy, others=others, every=self.every, rules=own
+            )
+
+        return not session.some(lost(), terms)
 
     def _allow(self, of: RuleOf, others: Sequence[Policy]) -> bool:
         """Whether the others match all that a rule does, for the subjects of other policies."""
@@ -111,7 +128,19 @@ class _Judge:
             for other in self._rules(one)
             if other.rule.direction is direction and boxes.meet(box, session.boxes.rule(other))
         ]
-        return not session.satisfiable(properties.rule_lost(session.encoding, of, self.every, rules))
+
+        def lost() -> Iterator[Flows]:
+            without = tuple(chain.from_iterable(map(session.space.rule, rules)))
+            for one in session.space.join(session.space.rule(of), self._shared(direction)):
+                yield Flows(box=one, without=without)
+
+        return not session.some(lost(), lambda: (properties.rule_lost(session.encoding, of, self.every, rules),))
+
+    def _shared(self, direction: Direction) -> Sequence[Box]:
+        """The subjects of the others that isolate in a direction."""
+        return self.session.space.absorbed(
+            self.session.subject_boxes(one for one in self.every if direction in one.directions)
+        )
 
     def _rules(self, policy: Policy) -> list[RuleOf]:
         return [RuleOf(policy=policy, rule=rule) for rule in policy.rules]
@@ -119,11 +148,20 @@ class _Judge:
 
 def _examples(session: Session, policy: Policy) -> Iterator[Example]:
     for direction in (one for one in Direction if one in policy.directions):
-        subject, peer = session.encoding.subject(direction), session.encoding.peer(direction)
-        query = session.query(session.encoding.selects(policy, subject), session.decoder.outside(peer))
-        if query.satisfiable():
-            yield session.decoder.example(query, direction, Candidates(subjects=session.subjects(policy)))
+        example = session.least(
+            session.from_outside(session.subject_boxes((policy,))),
+            partial(_outside, session, policy, direction),
+            direction,
+            lambda: Candidates(subjects=session.subjects(policy)),
+            outside=True,
+        )
+        if example is not None:
+            yield example
         for of in (RuleOf(policy=policy, rule=rule) for rule in policy.rules_of(direction)):
-            query = session.query(session.encoding.explicit(of))
-            if query.satisfiable():
-                yield session.example(query, of)
+            if session.matches_something(of):
+                yield session.matched(of, of.rule.match)
+
+
+def _outside(session: Session, policy: Policy, direction: Direction) -> Iterator[z3.BoolRef]:
+    yield session.encoding.selects(policy, session.encoding.subject(direction))
+    yield session.decoder.outside(session.encoding.peer(direction))

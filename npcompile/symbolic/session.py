@@ -17,9 +17,10 @@ from npcompile.questions import Example, RuleOf
 from npcompile.symbolic import boxes, ends, properties
 from npcompile.symbolic.assume import different_addresses, neighbours, possible
 from npcompile.symbolic.boxes import Boxes
-from npcompile.symbolic.covers import OutOfStepsError, Steps
+from npcompile.symbolic.covers import Box, OutOfStepsError, Steps
 from npcompile.symbolic.decode import Candidates, Decoder
 from npcompile.symbolic.encode import Encoding
+from npcompile.symbolic.far import FarEnds
 from npcompile.symbolic.flows import Chooser, Flows
 from npcompile.symbolic.solve import Query
 from npcompile.symbolic.space import Space
@@ -34,12 +35,14 @@ Terms = Callable[[], Iterable[z3.BoolRef]]  # made when they are needed: making 
 class Session:
     """What all questions about a program share.  Terms live in a context of its own, so that sessions are alike."""
 
-    def __init__(self, program: Program, *, effort: int, seed: int) -> None:
+    def __init__(self, program: Program, *, effort: int, seed: int, with_boxes: bool = True) -> None:
+        """`with_boxes` False: z3 decides everything."""
         self.program = program
         self.vocabulary = Vocabulary.of(program)
         self.boxes = Boxes(self.vocabulary, program.cluster)
         self._ctx = z3.Context()
         self._effort, self._seed = effort, seed
+        self._steps = effort // EFFORT_OF_STEP if with_boxes else 0
         self._last: Query | None = None
         self.space = Space(self.vocabulary, self.boxes, program.policies)
         self.encoding = Encoding(self.vocabulary, self.boxes, ends.variables(self.vocabulary, self._ctx), self._ctx)
@@ -54,8 +57,12 @@ class Session:
             for direction in policy.directions:
                 name = self.vocabulary.names.index(policy.namespace)
                 self._isolating[direction].setdefault(name, []).append(policy)
+        self.far = FarEnds(self.space, self._isolating)
         rules = (RuleOf(policy=policy, rule=rule) for policy in program.policies for rule in policy.rules)
         self.rules = tuple(sorted(rules, key=lambda of: of.order))
+        self._rules_of: dict[tuple[str, Direction], list[RuleOf]] = {}
+        for of in self.rules:
+            self._rules_of.setdefault((of.policy.namespace, of.rule.direction), []).append(of)
 
     def query(self, *constraints: z3.BoolRef) -> Query:
         """A query for the flows that are possible and satisfy these constraints, about policies of one end."""
@@ -78,14 +85,16 @@ class Session:
     def decided(self, by_boxes: Callable[[Steps], Answer], by_solver: Callable[[], Answer]) -> Answer:
         """What boxes say, or, where that takes more steps than the effort is worth, what z3 does."""
         try:
-            return by_boxes(Steps(self._effort // EFFORT_OF_STEP))
+            return by_boxes(Steps(self._steps))
         except OutOfStepsError:
             return by_solver()
 
-    def some(self, flows: Iterable[Flows], terms: Terms) -> bool:
-        """Whether a possible flow, of a question about policies of one end, is among some; `terms` say the same."""
-        listed = tuple(flows)
-        return self.decided(lambda steps: self.chooser.some(listed, steps), lambda: self.satisfiable(*terms()))
+    def some(self, flows: Iterable[Flows], terms: Terms, *, two_sided: bool = False) -> bool:
+        """Whether a possible flow is among some; `terms` say the same.  `two_sided`: about policies of both ends."""
+        return self.decided(
+            lambda steps: self.chooser.some(flows, steps, distinct=two_sided),
+            lambda: (self.two_sided if two_sided else self.query)(*terms()).satisfiable(),
+        )
 
     def matches_something(self, of: RuleOf) -> bool:
         """Whether a rule matches any flow of a subject of its policy: T_p and M_r is not empty."""
@@ -101,7 +110,7 @@ class Session:
 
     def rules_of(self, namespace: str, direction: Direction) -> list[RuleOf]:
         """The active rules of one direction in a namespace, in order."""
-        return [of for of in self.rules if of.policy.namespace == namespace and of.rule.direction is direction]
+        return self._rules_of.get((namespace, direction), [])
 
     def far_policies(self, of: RuleOf) -> list[Policy]:
         """The policies that may isolate the other end of a rule's flows, in order."""
@@ -130,6 +139,23 @@ class Session:
         encoding = Encoding(self.vocabulary, self.boxes, flow, self._ctx)
         beside = neighbours(self.encoding.flow.dst, flow.dst)
         return encoding, (*possible(encoding, self.vocabulary), different_addresses(encoding), beside)
+
+    def from_outside(self, subjects: Iterable[Box], without: Iterable[Policy] = ()) -> Iterator[Flows]:
+        """The flows between near ends in boxes, those that some policies select left out, and addresses that no pod or
+        node of the input has.
+        """
+        outside = ({self.space.where(far=True): self.chooser.outside()},)
+        none = self.subject_boxes(without)
+        return (Flows(box=box, without=none) for box in self.space.join(subjects, outside))
+
+    def pods_of(self, namespace: str) -> Box:
+        """The pods of a namespace, as near end."""
+        name = 1 << self.vocabulary.names.index(namespace)
+        return {self.space.where(far=False): self.space.pods, self.space.name(far=False): name}
+
+    def subject_boxes(self, policies: Iterable[Policy]) -> tuple[Box, ...]:
+        """The subjects of policies."""
+        return tuple(subject for policy in policies if (subject := self.space.subject(policy)) is not None)
 
     # Examples
 
@@ -167,7 +193,6 @@ class Session:
         `outside`: the far end is an address that no pod or node of the input has.  `two_sided`: the flows are about
         policies of both ends.
         """
-        listed = tuple(flows)
 
         def by_solver() -> Example | None:
             query = self.two_sided(*terms()) if two_sided else self.query(*terms())
@@ -175,7 +200,7 @@ class Session:
 
         def by_boxes(steps: Steps) -> Example | None:
             point = self.chooser.least(
-                listed,
+                flows,
                 steps,
                 near_is_destination=direction is Direction.INGRESS,
                 outside=outside,
@@ -184,6 +209,24 @@ class Session:
             return None if point is None else self.decoder.flow(point, direction)
 
         return by_solver() if self._pods else self.decided(by_boxes, by_solver)
+
+    def let_in(self, of: RuleOf) -> Example | None:
+        """The canonical flow that a rule matches and the other end allows, if there is one."""
+        parts: Iterable[Iterable[Flows]] = ((),)  # with real pods, all at once
+        if not self._pods:
+            own = self.vocabulary.names.index(of.policy.namespace)
+            parts = self.far.by_preference(of, self.space.rule(of), own)
+        for part in parts:
+            example = self.least(
+                part,
+                lambda: (self.encoding.explicit(of), self.far_end_allows(of)),
+                of.rule.direction,
+                lambda: self.candidates(of),
+                two_sided=True,
+            )
+            if example is not None:
+                return example
+        return None
 
     def subjects(self, policy: Policy) -> list[Pod]:
         """The real subjects of a policy."""

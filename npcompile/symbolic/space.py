@@ -99,7 +99,7 @@ class Space:
         if subject is None:
             return ()
         found = self.join((subject,), self.peers(policy, match), self.ports(direction, match.ports))
-        return self._absorbed(found)
+        return self.absorbed(found)
 
     def peers(self, policy: Policy, match: Match) -> list[Box]:
         """The far ends that the peers of a rule match; everything without any."""
@@ -159,7 +159,7 @@ class Space:
             found = [both for one in found for other in listed if (both := intersection(one, other)) is not None]
         return found
 
-    def _absorbed(self, boxes: list[Box]) -> tuple[Box, ...]:
+    def absorbed(self, boxes: Iterable[Box]) -> tuple[Box, ...]:
         """Without those that are part of another one."""
         kept: list[Box] = []
         for box in boxes:
