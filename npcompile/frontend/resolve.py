@@ -30,10 +30,9 @@ _PROTOCOLS = {protocol.value: protocol for protocol in Protocol}
 def resolve(raw: RawPolicy) -> Policy:
     """The policy that a manifest stands for."""
     directions = _directions(raw)
+    lists = {Direction.INGRESS: raw.ingress, Direction.EGRESS: raw.egress}
     written = [
-        _rule(direction, index, rule)
-        for direction, rules in ((Direction.INGRESS, raw.ingress), (Direction.EGRESS, raw.egress))
-        for index, rule in enumerate(rules or ())
+        _rule(direction, index, rule) for direction, rules in lists.items() for index, rule in enumerate(rules or ())
     ]
     return Policy(
         namespace=raw.namespace or DEFAULT_NAMESPACE,
@@ -43,6 +42,7 @@ def resolve(raw: RawPolicy) -> Policy:
         directions=directions,
         rules=tuple(rule for rule in written if rule.direction in directions),
         inactive=tuple(rule for rule in written if rule.direction not in directions),
+        unlisted=frozenset(direction for direction, rules in lists.items() if rules is None),
         span=raw.span,
     )
 

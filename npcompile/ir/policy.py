@@ -92,7 +92,9 @@ class Policy:
     """One NetworkPolicy.
 
     It isolates its subjects in `directions` (never empty).  `rules` holds the rules of those directions, ingress first
-    and in source order; `inactive` those of a direction that policyTypes leaves out, which allow nothing.
+    and in source order; `inactive` those of a direction that policyTypes leaves out, which allow nothing.  `unlisted`
+    are the directions for which it has no list of rules at all, not even an empty one: that means the same, and may
+    not have been thought of.
     """
 
     namespace: str
@@ -101,6 +103,7 @@ class Policy:
     directions: frozenset[Direction]
     rules: tuple[Rule, ...]
     inactive: tuple[Rule, ...] = ()
+    unlisted: frozenset[Direction] = field(default=frozenset(), compare=False, repr=False)
     span: Span | None = field(default=None, compare=False, repr=False)
 
     @property

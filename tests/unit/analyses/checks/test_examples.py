@@ -20,7 +20,7 @@ ENDING = re.compile(
     r"\nGood(?: \(`(?P<others>[^`]*)`\))?:\n\n(?P<good>(?:    .*\n|\n)+)\Z"
 )
 # Findings about which no packet can tell: there is nothing that matches, or only the text is at fault.
-WITHOUT_WITNESS = frozenset({"NPC110", "NPC403", *(f"NPC{number}" for number in (*range(410, 422), *range(501, 509)))})
+WITHOUT_WITNESS = frozenset({"NPC110", "NPC403", *(f"NPC{number}" for number in (*range(410, 423), *range(501, 509)))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -199,6 +199,36 @@ def test_blocks_with_addresses_of_nodes_and_services() -> None:
     assert found(wide, "--select", "NPC419") == []
 
 
+OTHER = """\
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: q, namespace: NAMESPACE}
+spec: SPEC
+"""
+
+
+@pytest.mark.parametrize(
+    ("namespace", "other", "silent"),
+    [
+        ("web", "{podSelector: {}, policyTypes: [Ingress, Egress]}", True),  # a default-deny
+        ("web", "{podSelector: {}, policyTypes: [Egress], egress: [{}]}", True),
+        ("web", "{podSelector: {}, policyTypes: [Ingress]}", False),
+        ("db", "{podSelector: {}, policyTypes: [Egress]}", False),  # another namespace's
+        ("web", "{podSelector: {matchLabels: {app: db}}, policyTypes: [Egress]}", False),  # other pods'
+        ("web", "{podSelector: {matchLabels: {tier: x}}, policyTypes: [Egress]}", True),
+        ("web", "{podSelector: {}, policyTypes: [Ingress, Egress], ingress: [{}], egress: []}", False),
+    ],
+)
+@pytest.mark.parametrize("listed", ["", "egress: [],", "egress: null,"])
+def test_egress_closed_beside_ingress_rules(namespace: str, other: str, silent: bool, listed: str) -> None:
+    spec = f"{{podSelector: {{matchLabels: {{app: api}}}}, {listed} policyTypes: [Ingress, Egress], ingress: [{{}}]}}"
+    text = POLICY.replace("SPEC", spec) + OTHER.replace("NAMESPACE", namespace).replace("SPEC", other)
+    found = npcompile("check", "-", "--select", "NPC422", "--output-format", "json", stdin=text.encode())
+    expected = [] if silent or "[]" in listed else [2]
+    assert [one["line"] for one in found.json["diagnostics"]] == expected
+
+
 def test_a_heuristic_is_never_an_error() -> None:
     assert all(one.RULE.severity < Severity.ERROR for one in CHECKS if one.RULE.kind is Kind.HEURISTIC)
 
