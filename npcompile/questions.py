@@ -243,7 +243,14 @@ class MixedService:
     denied: Example
 
 
-Universal = Shadowed | ShadowedItem | Redundant | HalfOpen | DefeatedDeny | WideOpen
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoWayIn:
+    """Ingress rules that let nothing in: no `WayIn` is about any of them."""
+
+    rules: tuple[RuleOf, ...]
+
+
+Universal = Shadowed | ShadowedItem | Redundant | HalfOpen | DefeatedDeny | WideOpen | NoWayIn
 """Answers that may hold for every pod that could exist when they do for those of an inventory: each says what all flows
 of some kind have in common.  Of half-open rules that is so of `fully` dead ones only."""
 

@@ -13,7 +13,17 @@ import z3
 
 from npcompile.ir.policy import PortItem
 from npcompile.ir.program import Program
-from npcompile.questions import DefeatedDeny, HalfOpen, Redundant, RuleOf, Shadowed, ShadowedItem, Universal, WideOpen
+from npcompile.questions import (
+    DefeatedDeny,
+    HalfOpen,
+    NoWayIn,
+    Redundant,
+    RuleOf,
+    Shadowed,
+    ShadowedItem,
+    Universal,
+    WideOpen,
+)
 from npcompile.symbolic import breadth, defeats, properties, redundancy
 from npcompile.symbolic.session import Session
 from npcompile.symbolic.solve import OutOfEffortError
@@ -59,8 +69,14 @@ class Confirmation:
                 return defeats.opens(session, policy, direction, rules)
             case WideOpen():
                 return breadth.is_open(session, answer)
+            case NoWayIn(rules=rules):
+                return not any(self._lets_in(of) for of in rules)
             case _:
                 assert_never(answer)
+
+    def _lets_in(self, of: RuleOf) -> bool:
+        session = self._session
+        return session.two_sided(session.encoding.explicit(of), session.far_end_allows(of)).satisfiable()
 
     def _dead(self, answer: HalfOpen) -> bool:
         """Most rules are alive for some pod that is easily seen: in a namespace where nothing isolates it, or among

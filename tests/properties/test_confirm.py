@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import assert_never
@@ -19,10 +20,13 @@ from npcompile.questions import (
     DefeatedDeny,
     HalfOpen,
     NotDecided,
+    NoWayIn,
     Redundant,
+    RuleOf,
     Shadowed,
     ShadowedItem,
     Universal,
+    WayIn,
     WideOpen,
 )
 from npcompile.relation.engine import RelationEngine
@@ -34,6 +38,7 @@ from tests.properties.test_symbolic_definitions import (
     Meaning,
     Superfluous,
     dead,
+    expected_ways_in,
     opened,
     part_of_rule,
     programs,
@@ -67,7 +72,7 @@ def inventories(draw: st.DrawFn) -> Program:
     return replace(program, cluster=replace(program.cluster, namespaces=spaces, pods=inhabitants))
 
 
-def universal(engine: RelationEngine) -> list[Universal]:
+def universal(program: Program, engine: RelationEngine) -> list[Universal]:
     """All answers that may hold for every pod that could exist."""
     found: list[Universal] = []
     for question in (
@@ -82,14 +87,23 @@ def universal(engine: RelationEngine) -> list[Universal]:
             assert not isinstance(answer, NotDecided)
             if not isinstance(answer, HalfOpen) or answer.fully:
                 found.append(answer)
-    return found
+    return [*found, *_no_ways_in(program, engine)]
+
+
+def _no_ways_in(program: Program, engine: RelationEngine) -> Iterator[NoWayIn]:
+    opening = {answer.opener.order for answer in engine.ways_in() if isinstance(answer, WayIn)}
+    for policy in program.policies:
+        for rule in policy.rules_of(Direction.INGRESS):
+            of = RuleOf(policy=policy, rule=rule)
+            if of.order not in opening:
+                yield NoWayIn(rules=(of,))
 
 
 @settings(max_examples=40, deadline=None)
 @given(inventories())
 def test_confirmed_by_definition(program: Program) -> None:
     meaning, confirmation = Meaning(program), Confirmation(program, EFFORT)
-    for answer in universal(RelationEngine(program)):
+    for answer in universal(program, RelationEngine(program)):
         assert confirmation.holds(answer) == _holds(meaning, answer), answer
 
 
@@ -110,6 +124,8 @@ def _holds(meaning: Meaning, answer: Universal) -> bool:
             return opened(meaning, policy, direction, rules)
         case WideOpen():
             return _open(meaning, answer)
+        case NoWayIn(rules=rules):
+            return expected_ways_in(meaning).keys().isdisjoint(of.order for of in rules)
         case _:
             assert_never(answer)
 

@@ -1,7 +1,8 @@
 """What gets into the isolated pods of a namespace, and through which rules.
 
 An info, one a namespace: nothing reaches an isolated pod but through a rule that somebody wrote, the pod's own node
-apart, and here is every such rule that lets something in, each with a packet that shows it.
+apart.  Here is every such rule that lets something in, each with a packet that shows it, and then those that are shown
+to let nothing in.  For every pod that could exist this holds when none of those ever could, whatever is in the cluster.
 
 Bad:
 
@@ -26,34 +27,46 @@ Good:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import groupby
 
 from npcompile.analyses.checks.wording import count, named, place
 from npcompile.analyses.claims import Case, Claim, FlowWitness, Undecided, undecided
 from npcompile.diagnostics.model import Kind, RuleCode, Severity
+from npcompile.ir.policy import Direction
 from npcompile.ir.printer import endpoint_text
-from npcompile.questions import NotDecided, WayIn
+from npcompile.questions import NoWayIn, RuleOf, WayIn
 
 RULE = RuleCode(code="NPC302", slug="ways-in", severity=Severity.INFO, kind=Kind.PROVED)
 
 
 def check(case: Case) -> Iterator[Claim | Undecided]:
     """One claim a namespace that has ways in."""
-    ways = []
+    ways: dict[str, list[WayIn]] = {}
+    unknown: set[tuple[object, ...]] = set()
     for answer in case.ways_in():
-        if isinstance(answer, NotDecided):
-            yield undecided(RULE, answer)
-        else:
-            ways.append(answer)
-    for namespace, group in groupby(ways, key=lambda way: way.opener.policy.namespace):
-        yield _claim(case, namespace, list(group))
+        if isinstance(answer, WayIn):
+            ways.setdefault(answer.opener.policy.namespace, []).append(answer)
+            continue
+        yield undecided(RULE, answer)
+        if answer.rule is not None:
+            unknown.add(RuleOf(policy=answer.policy, rule=answer.rule).order)
+    rules: dict[str, list[RuleOf]] = {}
+    for policy in case.program.policies if ways else ():
+        own = (RuleOf(policy=policy, rule=rule) for rule in policy.rules_of(Direction.INGRESS))
+        rules.setdefault(policy.namespace, []).extend(own)
+    for namespace, group in ways.items():
+        open_or_unknown = unknown | {way.opener.order for way in group}
+        closed = sorted((of for of in rules[namespace] if of.order not in open_or_unknown), key=lambda of: of.order)
+        some_unknown = any(of.order in unknown for of in rules[namespace])
+        yield _claim(case, namespace, group, closed, some_unknown=some_unknown)
 
 
-def _claim(case: Case, namespace: str, ways: list[WayIn]) -> Claim:
+def _claim(case: Case, namespace: str, ways: list[WayIn], closed: list[RuleOf], *, some_unknown: bool) -> Claim:
     first = ways[0]
+    bound = "at least" if some_unknown else "only"
     return Claim(
         rule=RULE,
-        message=f"the isolated pods of `{namespace}` are reached through {count(len(ways), 'rule')} only",
+        message=f"the isolated pods of `{namespace}` are reached through {count(len(ways), 'rule')} {bound}, "
+        "and from their own nodes",
         span=first.opener.rule.span,
         evidence=FlowWitness(
             flow=first.example.flow,
@@ -63,7 +76,11 @@ def _claim(case: Case, namespace: str, ways: list[WayIn]) -> Claim:
             matched_by=first.opener,
         ),
         scope=case.scope,
-        notes=tuple(place(way.opener, f"{named(way.opener)} lets in {_flow(way)}") for way in ways),
+        every_pod=False if some_unknown else case.everywhere(NoWayIn(rules=tuple(closed))),
+        notes=(
+            *(place(way.opener, f"{named(way.opener)} lets in {_flow(way)}") for way in ways),
+            *(place(of, f"{named(of)} lets nothing in") for of in closed),
+        ),
     )
 
 
