@@ -7,18 +7,22 @@ Guesses are the least in the rules that they make active, so the answer does not
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
 
 import z3
 
-from npcompile.ir.policy import Direction, NamedPort
+from npcompile.ir.policy import Direction, NamedPort, PortRange
 from npcompile.netset import ports
-from npcompile.netset.cidrs import EVERY_V4, EVERY_V6
+from npcompile.netset.cidrs import EVERY_V4, EVERY_V6, Family
 from npcompile.netset.intervals import union
 from npcompile.netset.ports import Protocol
-from npcompile.questions import Breadth, NotDecided, RuleOf, WideOpen
+from npcompile.questions import Breadth, Example, NotDecided, RuleOf, WideOpen
 from npcompile.symbolic import boxes
+from npcompile.symbolic.covers import Box, Index, Steps, intersection
+from npcompile.symbolic.flows import Flows
 from npcompile.symbolic.session import Session
 from npcompile.symbolic.solve import OutOfEffortError
 
@@ -76,24 +80,23 @@ class _Finder:
 
     def reaches_all(self, rules: Sequence[RuleOf]) -> bool:
         """Whether some rules together match everyone of the kind."""
-        return self._missed(rules, ()) is None
+        space = self.session.space
+        without = tuple(chain.from_iterable(space.peers(of.policy, of.rule.match) for of in rules))
+        everyone = Flows(box=self._everyone_box(), without=without)
+        return not self.session.some((everyone,), partial(self._nobody, rules))
 
     def _found(self, rules: Sequence[RuleOf], *, every_port: bool) -> WideOpen | None:
         matching = [of for of in rules if self._may_match(of)]
         if not matching or not self._may_suffice(matching):
             return None
-        active = self._active(matching)
+        active = self.session.decided(
+            lambda steps: self._active_by_boxes(matching, steps), lambda: self._active(matching)
+        )
         if active is None:
             return None
         cover = self._irredundant(active)
-        encoding = self.session.encoding
-        query = self.session.query(
-            *(self._applies(of) for of in cover),
-            *self._everyone(example=True),
-            encoding.peers(cover[0]),
-            *([encoding.carried_by(Protocol.TCP)] if every_port else ()),
-        )
-        if not query.satisfiable():
+        example = self._example(cover, every_port=every_port)
+        if example is None:
             return None
         real = {of.order: of for of in self.session.rules_of(self.namespace, self.direction)}
         return WideOpen(
@@ -102,8 +105,79 @@ class _Finder:
             breadth=self.breadth,
             every_port=every_port,
             rules=tuple(real[of.order] for of in cover),
-            example=self.session.example(query, real[cover[0].order]),
+            example=example,
         )
+
+    def _example(self, cover: Sequence[RuleOf], *, every_port: bool) -> Example | None:
+        session, encoding, space, first = self.session, self.session.encoding, self.session.space, cover[0]
+        tcp = PortRange(protocol=Protocol.TCP, first=ports.FIRST_PORT, last=ports.LAST_PORT)
+        found = space.join(
+            *map(self._applying, cover),
+            (self._everyone_box(example=True),),
+            space.peers(first.policy, first.rule.match),
+            space.ports(self.direction, (tcp,) if every_port else ()),
+        )
+        return session.least(
+            map(Flows.of, found),
+            lambda: (
+                *(self._applies(of) for of in cover),
+                *self._everyone(example=True),
+                encoding.peers(first),
+                *([encoding.carried_by(Protocol.TCP)] if every_port else ()),
+            ),
+            self.direction,
+            lambda: session.candidates(first),
+            outside=self.breadth is not Breadth.PODS,
+        )
+
+    def _active_by_boxes(self, rules: Sequence[RuleOf], steps: Steps) -> list[RuleOf] | None:
+        """What `_active` finds."""
+        space, chooser = self.session.space, self.session.chooser
+        applies = [self._applying(of) for of in rules]
+        peers = [space.peers(of.policy, of.rule.match) for of in rules]
+        everyone = self._everyone_box()
+        wanted: list[Box] = list(space.absorbed(chain.from_iterable(applies)))
+        missed: Box | None = everyone
+        while missed is not None:
+            needed = [one for one, found in zip(applies, peers, strict=True) if self._meet_at(missed, found)]
+            wanted = list(space.absorbed(space.join(wanted, chain.from_iterable(needed))))
+            left = [Flows.of(box) for box in wanted]
+            active: list[int] = []
+            for number, applying in enumerate(applies):
+                rest = [replace(one, without=(*one.without, *applying)) for one in left]
+                rest = [one for one in rest if chooser.some((one,), steps)]
+                if not rest:
+                    active.append(number)
+                    both = (replace(one, box=box) for one in left for box in space.join((one.box,), applying))
+                    rest = [one for one in both if chooser.some((one,), steps)]
+                left = rest
+            if not left:
+                return None
+            matched = Index(chain.from_iterable(peers[number] for number in active), space.universe)
+            missed = matched.outside(everyone, matched.every, steps)
+            if missed is None:
+                return [rules[number] for number in active]
+        return None
+
+    def _meet_at(self, missed: Box, found: Iterable[Box]) -> bool:
+        """Whether some boxes contain the last point of a box: for pods, an unmentioned label in another namespace."""
+        universe = self.session.space.universe
+        point = {axis: 1 << missed.get(axis, values).bit_length() - 1 for axis, values in enumerate(universe)}
+        return any(intersection(point, box) is not None for box in found)
+
+    def _applying(self, of: RuleOf) -> list[Box]:
+        space = self.session.space
+        return space.join(self.session.subject_boxes((of.policy,)), space.ports(self.direction, of.rule.match.ports))
+
+    def _everyone_box(self, *, example: bool = False) -> Box:
+        """What `_everyone` says, for pods of the namespace as near end."""
+        space, chooser = self.session.space, self.session.chooser
+        if self.breadth is Breadth.PODS:
+            where = space.pods if example else space.no_address
+        else:
+            family = Family.V6 if self.breadth is Breadth.IPV6 else Family.V4
+            where = chooser.outside(family) if example else chooser.bare(family)
+        return {**self.session.pods_of(self.namespace), space.where(far=True): where}
 
     def _active(self, rules: Sequence[RuleOf]) -> list[RuleOf] | None:
         """The rules that apply to the least subject and port for which they match everyone."""
@@ -122,9 +196,13 @@ class _Finder:
 
     def _missed(self, active: Sequence[RuleOf], rules: Sequence[RuleOf]) -> list[bool] | None:
         """Which rules match somebody of the kind whom no active one matches, or None where there is nobody."""
+        query = self.session.query(*self._nobody(active))
+        return [query.holds(self.session.encoding.peers(of)) for of in rules] if query.satisfiable() else None
+
+    def _nobody(self, rules: Sequence[RuleOf]) -> list[z3.BoolRef]:
+        """Of the kind, and matched by none of some rules."""
         encoding = self.session.encoding
-        query = self.session.query(*self._everyone(), z3.Not(encoding.some(map(encoding.peers, active))))
-        return [query.holds(encoding.peers(of)) for of in rules] if query.satisfiable() else None
+        return [*self._everyone(), z3.Not(encoding.some(map(encoding.peers, rules)))]
 
     def _irredundant(self, active: Sequence[RuleOf]) -> list[RuleOf]:
         for of in active:
