@@ -77,6 +77,13 @@ class Target(Protocol):
         """The word for it on the command line."""
         ...
 
+    @property
+    def whole_services(self) -> bool:
+        """Whether what a pod sends to a Service passes only where its policies allow every backend: the target judges
+        it before a backend is chosen.
+        """
+        ...
+
     def emit(self, program: Program, options: Options) -> Artifact:
         """Lower a program; raises InputError when the target cannot express it."""
         ...

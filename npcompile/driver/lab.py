@@ -25,16 +25,16 @@ from npcompile.driver.exit_codes import Exit, worst
 from npcompile.driver.inputs import read_sources
 from npcompile.driver.trace import Question, at_line
 from npcompile.frontend import load
-from npcompile.ir.flow import Endpoint
+from npcompile.ir.flow import Endpoint, Verdict
+from npcompile.ir.policy import Direction
 from npcompile.ir.program import PolicyIndex, Program
 from npcompile.netset.cidrs import Address, Family, point
-from npcompile.runtime.bpf.loader import BPF
 from npcompile.runtime.lab.observation import Observation, Observed
 from npcompile.runtime.lab.outside import outside
 from npcompile.runtime.lab.plan import SIZE, Plan, make_plan
 from npcompile.runtime.lab.probes import Number, Trial, every_trial, probe, trial_of
 from npcompile.runtime.lab.settle import addresses, settle
-from npcompile.runtime.loader import Loader, LoadError, Stored
+from npcompile.runtime.loader import LoadError, Stored
 from npcompile.runtime.namespaces import has_ipv6
 from npcompile.runtime.registry import loaders
 
@@ -63,11 +63,15 @@ class LabOptions:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A flow to try, as it was asked for, and what the reference evaluator says of it."""
+    """A flow to try, as it was asked for, and what the reference evaluator says of it.
+
+    `closed`: it goes to a Service that the target closes to its source, because not every backend is allowed.
+    """
 
     question: Question
     traced: Traced
     trial: Trial
+    closed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +81,17 @@ class Row:
     question: Question
     traced: Traced
     seen: Observation
+    closed: bool = False
 
     @property
     def differs(self) -> bool:
-        """Whether the kernel did something else."""
-        return self.seen.differs(self.traced.decision.verdict)
+        """Whether the kernel did something else, and not what the target is known to do."""
+        return self.seen.differs(self.traced.decision.verdict) and not self.closes
+
+    @property
+    def closes(self) -> bool:
+        """Whether the flow was allowed, and the target closed its Service."""
+        return self.closed and self.seen.observed is Observed.DENY and self.traced.decision.verdict is Verdict.ALLOW
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +124,7 @@ def prepare_program(program: Program, options: LabOptions) -> Prepared:
     plan = make_plan(settled, _strangers(settled, named))
     return Prepared(
         plan=plan,
-        asked=tuple(_chosen(settled, plan, options.questions)),
+        asked=_with_closed(settled, tuple(_chosen(settled, plan, options.questions)), options.target),
         artifacts=_artifacts(settled, plan, options.target),
     )
 
@@ -122,7 +132,7 @@ def prepare_program(program: Program, options: LabOptions) -> Prepared:
 def _prepare_everything(settled: Program, options: LabOptions) -> Prepared:
     hosts = outside(settled)
     plan = make_plan(settled, hosts.addresses)
-    asked = tuple(_everything(settled, plan, options.numbers))
+    asked = _with_closed(settled, tuple(_everything(settled, plan, options.numbers)), options.target)
     if not asked:
         message = "every pod of the input is on its node's network, where no policy applies"
         raise InputError([diagnose(SIZE, None, message, help="name the files with the other pods, too")])
@@ -173,6 +183,33 @@ def _everything(program: Program, plan: Plan, numbers: Sequence[Number]) -> Iter
         dst = f"{through.service.namespace}/svc/{through.service.name}" if through else _word(flow.dst)
         port = f"{through.port.protocol}/{through.port.number}" if through else flow.port_text
         yield Asked(Question(src=_word(flow.src), dst=dst, port=port), traced, trial)
+
+
+def _with_closed(program: Program, asked: tuple[Asked, ...], target: Target) -> tuple[Asked, ...]:
+    """With the Services that the target closes to some sources."""
+    if not target.whole_services:
+        return asked
+    backends: dict[object, list[Asked]] = defaultdict(list)
+    for one in asked:
+        backends[_front(one)].append(one)
+    closed = {
+        front for front, found in backends.items() if not all(_is_open(program, one.traced) for one in found)
+    }  # fmt: skip
+    return tuple(replace(one, closed=one.traced.service is not None and _front(one) in closed) for one in asked)
+
+
+def _front(one: Asked) -> tuple[object, ...]:
+    """What a source sees of a Service: its backends are one."""
+    flow = one.traced.flow
+    return flow.src.address, one.traced.service, one.question.port, flow.dst.family
+
+
+def _is_open(program: Program, traced: Traced) -> bool:
+    """Whether the source's policies allow a backend; that a pod always reaches itself is none of theirs."""
+    side, pod = traced.decision.egress, traced.flow.src.pod
+    if side.reason is not semantics.Reason.SAME_POD or pod is None:
+        return side.allowed
+    return not any(Direction.EGRESS in one.directions and semantics.selects(one, pod) for one in program.policies)
 
 
 def _word(end: Endpoint) -> str:
@@ -246,9 +283,8 @@ def try_everything(prepared: Prepared, lab: Lab) -> list[Row]:
     """Load, and hold what is seen against what is expected.  Of an artifact that does not load, nothing is known."""
     lab.check()
     try:
-        with ExitStack() as stack:
-            lab.load(lambda node: _load(lab, node, prepared, stack))
-            seen = lab.observe()
+        lab.load(lambda node: _load(node, prepared))
+        seen = lab.observe()
     except LoadError as error:
         seen = [Observation(Observed.UNKNOWN, f"the artifact does not load: {error}")] * len(prepared.asked)
     return list(_rows(zip(prepared.asked, seen, strict=True)))
@@ -265,19 +301,23 @@ def _rows(tried: Iterable[tuple[Asked, Observation]]) -> Iterator[Row]:
     groups: dict[object, list[Row]] = defaultdict(list)
     for asked, seen in tried:
         backend = asked.traced.flow.dst.pod if asked.traced.service else None
-        groups[asked.question, backend].append(Row(asked.question, asked.traced, seen))
+        groups[asked.question, backend].append(Row(asked.question, asked.traced, seen, asked.closed))
     for rows in groups.values():
-        if all((row.traced.decision, row.seen) == (rows[0].traced.decision, rows[0].seen) for row in rows):
+        if all(_outcome(row) == _outcome(rows[0]) for row in rows):
             yield rows[0]
         else:
             yield from map(_with_family, rows)
+
+
+def _outcome(row: Row) -> tuple[object, ...]:
+    return row.traced.decision, row.seen, row.closed
 
 
 def _with_family(row: Row) -> Row:
     return replace(row, traced=replace(row.traced, family=row.traced.flow.dst.family))
 
 
-def _load(lab: Lab, node: str, prepared: Prepared, stack: ExitStack) -> None:
+def _load(node: str, prepared: Prepared) -> None:
     """Bring a node's artifact into its network namespace, where this thread is: by its target's loader, or by the
     commands that the manifest names.  Raises LoadError, or InputError when a program is missing.
     """
@@ -285,8 +325,6 @@ def _load(lab: Lab, node: str, prepared: Prepared, stack: ExitStack) -> None:
     pods = next(place.pods for place in prepared.plan.nodes if place.name == node)
     loader = loaders(interfaces={place.name: place.ifname for place in pods}).get(artifact.target)
     if loader is not None:
-        if artifact.target == BPF:  # its pins do not go with the namespace
-            stack.callback(_unload, lab, node, loader)
         loader.apply(artifact)
         return
     with ExitStack() as opened:
@@ -298,11 +336,6 @@ def _load(lab: Lab, node: str, prepared: Prepared, stack: ExitStack) -> None:
         for line in artifact.manifest["load"]:  # type: ignore[attr-defined]
             words = [f"/dev/fd/{files[word].fileno()}" if word in files else word for word in line.split()]
             _run(words, [one.fileno() for one in files.values()])
-
-
-def _unload(lab: Lab, node: str, loader: Loader) -> None:
-    with lab.namespaces[node].entered():
-        loader.detach()
 
 
 def _run(command: Sequence[str], files: Sequence[int]) -> None:

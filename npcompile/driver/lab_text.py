@@ -25,6 +25,9 @@ def render_text(prepared: Prepared, rows: Sequence[Row]) -> Iterator[str]:
         yield from (_line(row) + "\n" for row in rows)
     else:
         yield from _matrix(prepared.plan, rows)
+    closed = [row for row in rows if row.closes]
+    for row in closed[:_MOST_DETAILS]:
+        yield _closed(row)
     notable = [row for row in rows if row.differs or not row.seen.is_known]
     for row in notable[:_MOST_DETAILS]:
         yield "\n".join(_details(row)) + "\n"
@@ -61,8 +64,9 @@ def summary(prepared: Prepared, rows: Sequence[Row]) -> str:
     seen = [row.seen.observed for row in rows]
     differ = sum(row.differs for row in rows)
     found = f"{seen.count(Observed.ALLOW)} allowed, {seen.count(Observed.DENY)} denied, {differ} differ"
-    unknown = seen.count(Observed.UNKNOWN)
-    return f"{words}: {found}" + (f", {unknown} unknown" if unknown else "")
+    unknown, closed = seen.count(Observed.UNKNOWN), sum(row.closes for row in rows)
+    found += f", {unknown} unknown" if unknown else ""
+    return f"{words}: {found}" + (f", {closed} to a Service that the target closes" if closed else "")
 
 
 def _flow(row: Row) -> dict[str, object]:
@@ -70,6 +74,8 @@ def _flow(row: Row) -> dict[str, object]:
     fields["observed"] = str(row.seen.observed)
     if row.seen.reason:
         fields["problem"] = row.seen.reason
+    if row.closes:
+        fields["closed"] = True
     return fields
 
 
@@ -79,6 +85,11 @@ def _line(row: Row) -> str:
     asked = row.question
     expected, seen = row.traced.decision.verdict, row.seen.observed
     return f"{expected!s:<5} observed {seen!s:<7}  {asked.src} -> {asked.dst}{through}  {asked.port}{family}"
+
+
+def _closed(row: Row) -> str:
+    asked, at = row.question, row.traced.flow.dst
+    return f"closed  {asked.src} -> {asked.dst} (at {at})  {asked.port}: not every backend is allowed by policy\n"
 
 
 def _details(row: Row) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Network namespaces without names: each lives as long as a file descriptor of it is open.
 
 So whatever ends the process that made them, SIGKILL included, the kernel removes them, and with them every link,
-address, rule and set inside.
+address, rule and set inside.  A folder that is this process's own goes in the same way.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# linux/sched.h
-_CLONE_NEWNET = 0x4000_0000
+# linux/sched.h, linux/mount.h
+_CLONE_NEWNS, _CLONE_NEWNET = 0x0002_0000, 0x4000_0000
+_MS_REC, _MS_PRIVATE = 0x4000, 0x4_0000
 _OWN = "/proc/thread-self/ns/net"
+_OWN_MOUNTS = "/proc/thread-self/ns/mnt"
 _GRACE = 0.1  # seconds between asking a process to end and ending it
 _PATIENCE = 3.0  # seconds, for somebody who only looks at a namespace
 
@@ -78,6 +80,26 @@ class Namespace:
     def close(self) -> None:
         """Let go of it; the kernel removes it when no process and no socket is in it."""
         os.close(self.fd)
+
+
+@contextmanager
+def own_folder(path: Path) -> Iterator[None]:
+    """For this thread, and for what it starts, another folder at a path: empty, in memory, and gone with them.
+
+    Raises OSError where that cannot be had.
+    """
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    home = os.open(_OWN_MOUNTS, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _check(_libc().unshare(_CLONE_NEWNS))
+        try:
+            _check(_libc().mount(b"none", b"/", None, ctypes.c_ulong(_MS_REC | _MS_PRIVATE), None))
+            _check(_libc().mount(b"tmpfs", os.fsencode(path), b"tmpfs", ctypes.c_ulong(0), b"mode=700"))
+            yield
+        finally:
+            _check(_libc().setns(home, _CLONE_NEWNS))
+    finally:
+        os.close(home)
 
 
 def _libc() -> ctypes.CDLL:

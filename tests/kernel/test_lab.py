@@ -48,6 +48,7 @@ class Changed:
 
     change: Callable[[Artifact], Artifact]
     name: str = "changed"
+    whole_services: bool = False
 
     def emit(self, program: Program, options: Options) -> Artifact:
         return self.change(TARGETS["iptables"].emit(program, options))
@@ -91,13 +92,19 @@ def seen(rows: list[Row]) -> dict[tuple[str, str, str], set[str]]:
 # --- sound artifacts ---
 
 
-def test_the_datapath_differs_only_where_a_pod_asks_its_own_service() -> None:
-    """The programs see the Service's address, for which every backend must be allowed: docs/datapath.md says so."""
-    rows = tried(PAYMENTS, LabOptions(target=TARGETS["bpf"]))
-    differing = [row for row in rows if row.differs]
-    assert len(rows) > 800 and all(row.seen.is_known for row in rows)
-    assert all(row.traced.service and row.traced.flow.src == row.traced.flow.dst for row in differing)
-    assert {str(row.seen.observed) for row in differing} == {"DENY"}
+def test_the_datapath_closes_services_that_not_every_backend_is_allowed_of() -> None:
+    """Its programs see the Service's address, for which every backend must be allowed: docs/datapath.md says so."""
+    result = npcompile("lab", PAYMENTS, "--target", "bpf", "--output-format", "jsonl")
+    assert result.code == 0, result.err
+    assert len(result.lines) > 800
+    closed = [line for line in result.lines if line.get("closed")]
+    assert {(line["src"], line["dst"]) for line in closed} == {
+        ("production/payments-api-0", "production/svc/payments-api"),
+        ("production/payments-api-1", "production/svc/payments-api"),
+        ("production/postgres-0", "production/svc/postgres"),
+    }
+    assert all((line["verdict"], line["observed"]) == ("ALLOW", "DENY") for line in closed)
+    assert all(line["observed"] == line["verdict"] for line in result.lines if line not in closed)
 
 
 def test_the_example_does_what_its_policies_say(target: Target) -> None:
@@ -332,6 +339,19 @@ def test_a_signal_leaves_nothing_behind(number: signal.Signals, flows: Path) -> 
         assert process.wait(timeout=10) != 0
     until(lambda: session_of(process) == [])  # what was just loading rules ends by itself
     assert links() == []
+
+
+def test_pins_are_in_a_folder_of_the_labs_own(flows: Path) -> None:
+    """Which goes with it, as its namespaces do, even after SIGKILL."""
+    with start(flows, "--target", "bpf", "--shell", "--output-format", "text") as process:
+        assert process.stdout is not None
+        while not process.stdout.readline().startswith("nsenter"):
+            assert process.poll() is None
+        pins = {path.name for path in Path(f"/proc/{process.pid}/root/run/npcompile/bpf").iterdir()}
+        process.kill()
+    here = Path("/run/npcompile/bpf")
+    assert any(name.isdecimal() for name in pins)
+    assert not {name for name in pins if name.isdecimal() and (here / name).exists()}
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from npcompile.backends.registry import TARGETS
 from npcompile.backends.target import Target
 from npcompile.diagnostics.errors import InputError
 from npcompile.driver import lab as driver
-from npcompile.driver.lab import LabOptions, Prepared, Row
+from npcompile.driver.lab import LabOptions, Prepared
 from npcompile.frontend import load
 from npcompile.ir.program import Program
 from npcompile.source import SourceFile
@@ -38,20 +38,13 @@ REFUSED = {
 
 def wrong(prepared: Prepared) -> list[str]:
     """What a lab sees otherwise than expected, or not at all."""
-    bpf = any(artifact.target == "bpf" for artifact in prepared.artifacts.values())
     with driver.running(prepared) as lab:
         rows = driver.try_everything(prepared, lab)
     return [
         f"{row.traced.flow}: expected {row.traced.decision.verdict}, {row.seen}"
         for row in rows
-        if (row.differs and not (bpf and is_known_difference(row))) or not row.seen.is_known
+        if row.differs or not row.seen.is_known
     ]
-
-
-def is_known_difference(row: Row) -> bool:
-    """The BPF datapath drops what a pod sends itself through its own Service; docs/datapath.md says why."""
-    own = row.traced.service is not None and row.traced.flow.src == row.traced.flow.dst
-    return own and str(row.seen.observed) == "DENY"
 
 
 def prepared(case: Case, target: Target) -> Prepared | None:

@@ -22,6 +22,7 @@ class BpfTarget:
     """Policy as map entries; the programs that ask them are the same for every policy."""
 
     name: str = "bpf"
+    whole_services: bool = True
 
     def emit(self, program: Program, options: Options) -> Artifact:
         """Lower a program; raises InputError for what the target cannot express."""

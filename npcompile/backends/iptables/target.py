@@ -31,6 +31,7 @@ class IptablesTarget:
     """Chains of the table `filter`, static, over sets that hold all that changes with pods."""
 
     name: str = "iptables"
+    whole_services: bool = False
 
     def emit(self, program: Program, options: Options) -> Artifact:
         """Lower a program for every node at once, or for one; raises InputError for what it cannot express."""

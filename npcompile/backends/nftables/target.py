@@ -26,6 +26,7 @@ class NftablesTarget:
     """Chains over sets and verdict maps that hold all that changes with pods."""
 
     name: str = "nftables"
+    whole_services: bool = False
 
     def emit(self, program: Program, options: Options) -> Artifact:
         """Lower a program for every node at once, or for one; raises InputError for what it cannot express."""

@@ -7,14 +7,15 @@ so is every other probe that could not be made: only silence, twice, where there
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
+from npcompile.runtime.bpf.loaded import PLACE
 from npcompile.runtime.lab.build import LabError, built
 from npcompile.runtime.lab.observation import Observation, Observed
 from npcompile.runtime.lab.plan import Plan
 from npcompile.runtime.lab.prober import Prober
 from npcompile.runtime.lab.probes import Probe
-from npcompile.runtime.namespaces import Namespace
+from npcompile.runtime.namespaces import Namespace, own_folder
 
 # Seconds to wait for an answer, one a round: what got none is asked again.
 _CONTROL = (1.0, 2.0, 4.0)
@@ -68,7 +69,12 @@ class Lab:
 @contextmanager
 def opened(plan: Plan, probes: Sequence[Probe]) -> Iterator[Lab]:
     """A lab for these probes; gone afterwards.  Raises LabError where the machine does not let us."""
-    with built(plan) as namespaces:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(own_folder(PLACE))  # what loaders write down goes with the lab, however that ends
+        except OSError as error:
+            raise LabError((error.strerror or "unknown error").lower()) from error
+        namespaces = stack.enter_context(built(plan))
         hosts = {address: namespaces[place.name] for place in plan.places for address in place.addresses}
         try:
             prober = Prober(hosts, probes)
