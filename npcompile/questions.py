@@ -176,6 +176,19 @@ class Redundant:
     examples: tuple[Example, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unfelt:
+    """Without `policy`, which has subjects, every flow has the same verdict, though not the same sides: Allow(P) is
+    Allow(P without p), and A_D is not.  What the policy changes at one end, the other denies with it and without.
+
+    Of several such policies each is judged alone: without two of them verdicts may change.  `examples` are one denied
+    flow of each direction of which the policy changes the side of some.
+    """
+
+    policy: Policy
+    examples: tuple[Example, ...]
+
+
 class Breadth(Enum):
     """Everyone, of one kind.  Addresses are those that are no pod's; pods are all other ones."""
 
@@ -386,6 +399,14 @@ class Engine(Protocol):
 
     def split_peers(self) -> Iterator[SplitPeer | NotDecided]:
         """Peers that were probably meant as one."""
+        ...
+
+
+class InventoryEngine(Engine, Protocol):
+    """What the checks ask about an inventory only."""
+
+    def unfelt(self) -> Iterator[Unfelt | NotDecided]:
+        """Policies that decide sides of flows, and no verdict."""
         ...
 
 

@@ -18,7 +18,7 @@ from npcompile.ir.flow import Endpoint, Flow
 from npcompile.ir.policy import NamedPort, Peer, Policy, PortItem, Rule
 from npcompile.ir.printer import rule_text
 from npcompile.ir.program import Program
-from npcompile.questions import Engine, Example, NotDecided, RuleOf, Universal, WayIn
+from npcompile.questions import Engine, Example, NotDecided, RuleOf, Unfelt, Universal, WayIn
 from npcompile.source import Span
 
 
@@ -44,10 +44,13 @@ class FlowWitness:
 class Unchanged:
     """Flows of which each has a subject of `policy` at one end, and of which both sides are claimed to stay as they are
     without that policy.  The first is the one to show.
+
+    `verdict_only`: that only their verdicts stay is claimed, and that a side of each changes.
     """
 
     policy: Policy
     examples: tuple[Example, ...]
+    verdict_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,9 +163,10 @@ class Case:
     `scope` tells for whom that engine speaks.  `any_pod` gives the engine that speaks for every pod that could exist of
     some of the policies; it loads z3, so it is asked only where its answer is worth that.  So does `everywhere`, which
     tells whether an answer about the inventory is shown to hold for every such pod, too (None: it is about every such
-    pod).  `ways_in` has the engine's answers to the question that two checks ask, found once.  `cni` is the network
-    plugin that the user asks about; no answer depends on it.  `pods` finds the pods of the input that policies and
-    rules speak of.
+    pod).  `ways_in` has the engine's answers to the question that two checks ask, found once.  `unfelt` finds the
+    policies on which no verdict depends; it is asked of an inventory only, and finds none elsewhere.  `cni` is the
+    network plugin that the user asks about; no answer depends on it.  `pods` finds the pods of the input that policies
+    and rules speak of.
     """
 
     program: Program
@@ -171,6 +175,7 @@ class Case:
     any_pod: Callable[[Sequence[Policy]], Engine]
     everywhere: Callable[[Universal], bool | None]
     ways_in: Callable[[], Sequence[WayIn | NotDecided]]
+    unfelt: Callable[[], Iterator[Unfelt | NotDecided]]
     pods: Callable[[], Pods]
     cni: Cni | None = None
 
@@ -197,6 +202,7 @@ _IN_WORDS = {
     "shadowed": "whether other rules cover `{name}`",
     "shadowed-items": "whether all peers and ports of `{name}` are needed",
     "redundant": "whether `{name}` is needed",
+    "unfelt": "whether any verdict depends on `{name}`",
     "vacuous": "whether `{name}` can match anything",
     "half-open": "whether the other end denies what `{name}` allows",
     "wide-open": "whether pods of `{namespace}` are open to everyone",

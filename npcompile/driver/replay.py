@@ -89,7 +89,9 @@ class Replayer:
         return witness_text(flow, decision)
 
     def _unchanged(self, claim: Claim, evidence: Unchanged) -> WitnessText:
-        """Each side of each flow, of which an end is the policy's subject, is judged alike with it and without."""
+        """Each side of each flow, of which an end is the policy's subject, is judged alike with it and without; or the
+        verdict is, and some side is not.
+        """
         shown = None
         for example in evidence.examples:
             flow, cluster = example.flow, self._cluster_with(example.invented)
@@ -100,7 +102,8 @@ class Replayer:
             ends = (flow.src.pod, flow.dst.pod)
             if not any(pod is not None and semantics.selects(evidence.policy, pod) for pod in ends):
                 raise _contradiction(claim)
-            if _sides(decision) != _sides(without):
+            alike = _sides(decision) == _sides(without)
+            if alike is evidence.verdict_only or decision.verdict is not without.verdict:
                 raise _contradiction(claim)
             shown = shown or witness_text(flow, decision)
         if shown is None:

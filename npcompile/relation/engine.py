@@ -18,6 +18,7 @@ from npcompile.questions import (
     ShadowedItem,
     SplitPeer,
     Uncovered,
+    Unfelt,
     Vacuous,
     WayIn,
     WideOpen,
@@ -34,6 +35,7 @@ from npcompile.relation.answers import (
     shadowed_items,
     split_peers,
     uncovered,
+    unfelt,
     vacuous,
     ways_in,
     wide_open,
@@ -43,7 +45,7 @@ PIECES = 200_000
 
 
 class RelationEngine:
-    """Implements `questions.Engine`.
+    """Implements `questions.InventoryEngine`.
 
     Every answer is exact; `pieces` bounds the work on each rule or policy for the questions that could need too much.
     """
@@ -64,6 +66,10 @@ class RelationEngine:
     def redundant(self) -> Iterator[Redundant | NotDecided]:
         """Policies that can be removed."""
         return redundant.redundant(self._inventory, self._pieces)
+
+    def unfelt(self) -> Iterator[Unfelt | NotDecided]:
+        """Policies that decide sides of flows, and no verdict."""
+        return unfelt.unfelt(self._inventory, self._pieces)
 
     def vacuous(self) -> Iterator[Vacuous | NotDecided]:
         """Policies and rules that match nothing."""

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from npcompile import semantics
+from npcompile.ir.flow import Verdict
 from npcompile.ir.policy import Direction, Match, Policy
-from npcompile.questions import NotDecided, Redundant, RuleOf, Shadowed, ShadowedItem
+from npcompile.questions import NotDecided, Redundant, RuleOf, Shadowed, ShadowedItem, Unfelt
 from tests.properties.relation_oracle import Oracle, Triple
 
 Sides = dict[tuple[Direction, int, int], frozenset[int]]
@@ -53,6 +54,34 @@ class RedundancyOracle:
             rest = [one for one in self._oracle.policies if one is not policy]
             if self._subjects[policy.key] and self._sides(rest) == whole:  # then because of those that are reported
                 assert self._sides([one for one in left if one is not policy]) != whole or self._of_several(policy)
+
+    def check_unfelt(self, answers: Sequence[Unfelt | NotDecided]) -> None:
+        """Exactly those without which a side of some flow that is not exempt changes, and no verdict does."""
+        expected = []
+        for policy in self._oracle.policies:
+            rest = [one for one in self._oracle.policies if one is not policy]
+            whole, without = self._judged(self._oracle.policies), self._judged(rest)
+            if whole != without and _verdicts(whole) == _verdicts(without):
+                expected.append(policy.key)
+        decided = [answer for answer in answers if isinstance(answer, Unfelt)]
+        assert [one.policy.key for one in decided] == expected
+        assert len(decided) == len(answers)
+        for answer in decided:
+            rest = [one for one in self._oracle.policies if one.key != answer.policy.key]
+            assert answer.examples
+            for example in answer.examples:
+                judged = semantics.decide(self._oracle.policies, self._oracle.cluster, example.flow)
+                then = semantics.decide(rest, self._oracle.cluster, example.flow)
+                assert judged.verdict is then.verdict is Verdict.DENY
+                assert (judged.egress.allowed, judged.ingress.allowed) != (then.egress.allowed, then.ingress.allowed)
+
+    def _judged(self, policies: Iterable[Policy]) -> Sides:
+        """A_D of every pair of ends, exempt ones open."""
+        ends, every = self._oracle.endpoints, frozenset(self._oracle.points)
+        return {
+            (direction, src, dst): every if self._oracle.exempt(direction, ends[src], ends[dst]) else allowed
+            for (direction, src, dst), allowed in self._sides(policies).items()
+        }
 
     def _of_several(self, policy: Policy) -> bool:
         """Whether another policy isolates a subject of a policy in the same direction."""
@@ -122,6 +151,15 @@ class RedundancyOracle:
             without = semantics.decide(rest, self._oracle.cluster, example.flow)
             assert judged.egress.allowed == without.egress.allowed
             assert judged.ingress.allowed == without.ingress.allowed
+
+
+def _verdicts(sides: Sides) -> dict[tuple[int, int], frozenset[int]]:
+    """Allow, of A_D."""
+    other = {Direction.EGRESS: Direction.INGRESS, Direction.INGRESS: Direction.EGRESS}
+    found: dict[tuple[int, int], frozenset[int]] = {}
+    for (direction, src, dst), allowed in sides.items():
+        found[src, dst] = allowed & sides.get((other[direction], src, dst), allowed)
+    return found
 
 
 def parts(match: Match) -> Iterator[tuple[str, int]]:

@@ -6,11 +6,11 @@ What `tests.strategies` makes collides in every feature, but rarely in many at o
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 from hypothesis import strategies as st
 
-from npcompile.ir.cluster import Cluster, Namespace, Node
+from npcompile.ir.cluster import Cluster, Namespace, Node, Pod
 from npcompile.ir.labels import EVERYTHING, NAMESPACE_NAME, Operator, Requirement, Selector
 from npcompile.ir.policy import BlockPeer, Direction, Match, NamedPort, Peer, PodPeer, Policy, PortRange, Rule
 from npcompile.ir.program import Program
@@ -141,3 +141,54 @@ def layered_programs(draw: st.DrawFn) -> Program:
     namespaces = {"a": Namespace(name="a", labels={NAMESPACE_NAME: "a"})}
     nodes = {name: Node(name=name, addresses=addresses) for name, addresses in NODE_ADDRESSES.items()}
     return Program(policies=tuple(policies), cluster=Cluster(namespaces=namespaces, pods=inhabitants, nodes=nodes))
+
+
+EVERY_ADDRESS = (_block("0.0.0.0/0"), _block("::/0"))  # not those pods that have none
+CLOSED_OR_FAR: tuple[tuple[tuple[Peer, ...], ...], ...] = (
+    (),
+    (),
+    (EVERY_ADDRESS,),
+    (EVERY_ADDRESS,),
+    ((PODS,),),
+    ((PodPeer(namespaces=None, pods=APP_NOT_X),),),
+    (EVERY_ADDRESS, (PODS,)),
+    ((),),
+)
+
+
+@st.composite
+def opposed_programs(draw: st.DrawFn) -> Program:
+    """Few pods, some without an address, all of one namespace, and policies that often close what others open."""
+    name = NAMESPACES[0]
+    labels = st.sampled_from(({"app": "x"}, {"app": "y"}))
+    inhabitants = tuple(
+        Pod(
+            namespace=name,
+            name=f"pod{number}",
+            labels=draw(labels),
+            addresses=draw(st.sampled_from(((), (), (ip_address(f"10.0.0.{number + 1}"),)))),
+        )
+        for number in range(draw(st.integers(1, 3)))
+    )
+    policies = []
+    for number in range(draw(st.integers(1, 4))):
+        directions = draw(
+            st.sampled_from(((Direction.INGRESS,), (Direction.EGRESS,), tuple(Direction), tuple(Direction)))
+        )
+        matches = [(direction, draw(st.sampled_from(CLOSED_OR_FAR))) for direction in sorted(directions, key=str)]
+        rules = (
+            Rule(direction=direction, index=index, match=Match(peers=peers))
+            for direction, some in matches
+            for index, peers in enumerate(some)
+        )
+        policies.append(
+            Policy(
+                namespace=name,
+                name=f"p{number}",
+                subjects=draw(st.sampled_from(SUBJECTS)),
+                directions=frozenset(directions),
+                rules=tuple(rules),
+            )
+        )
+    spaces = {name: Namespace(name=name, labels={NAMESPACE_NAME: name})}
+    return Program(policies=tuple(policies), cluster=Cluster(namespaces=spaces, pods=inhabitants))

@@ -14,7 +14,7 @@ from npcompile.relation.relation import relate
 from npcompile.semantics import decide
 from tests.properties.breadth_oracle import check_defeated_denies, check_defeated_excepts, check_wide_open
 from tests.properties.redundancy_oracle import RedundancyOracle, check_shadowed_items
-from tests.properties.relation_cases import dense_programs, layered_programs
+from tests.properties.relation_cases import dense_programs, layered_programs, opposed_programs
 from tests.properties.relation_oracle import Oracle
 from tests.properties.service_oracle import check_mixed, with_services
 from tests.strategies import programs, programs_with_flow
@@ -81,6 +81,12 @@ def test_shadowed_items_by_definition(program: Program) -> None:
 @given(st.one_of(layered_programs(), layered_programs(), dense_programs()))
 def test_redundant_by_definition(program: Program) -> None:
     RedundancyOracle(Oracle(program)).check(list(RelationEngine(program).redundant()))
+
+
+@settings(CALM, max_examples=200)
+@given(st.one_of(dense_programs(), opposed_programs(), opposed_programs(), opposed_programs()))
+def test_unfelt_by_definition(program: Program) -> None:
+    RedundancyOracle(Oracle(program)).check_unfelt(list(RelationEngine(program).unfelt()))
 
 
 @settings(CALM, max_examples=100)

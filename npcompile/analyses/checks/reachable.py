@@ -76,7 +76,7 @@ def _claim(case: Case, namespace: str, ways: list[WayIn], closed: list[RuleOf], 
             matched_by=first.opener,
         ),
         scope=case.scope,
-        every_pod=False if some_unknown else case.everywhere(NoWayIn(rules=tuple(closed))),
+        every_pod=None if some_unknown else case.everywhere(NoWayIn(rules=tuple(closed))),
         notes=(
             *(place(way.opener, f"{named(way.opener)} lets in {_flow(way)}") for way in ways),
             *(place(of, f"{named(of)} lets nothing in") for of in closed),

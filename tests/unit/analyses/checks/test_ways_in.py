@@ -58,11 +58,12 @@ def test_what_is_undecided_is_not_said_to_be_closed() -> None:
         any_pod=lambda some: engine,
         everywhere=lambda answer: True,
         ways_in=lambda: (*engine.ways_in(), NotDecided(question="ways-in", policy=policy, rule=policy.rules[1])),
+        unfelt=engine.unfelt,
         pods=lambda: Pods(program.cluster),
     )
     unknown, claim = check(case)
     assert isinstance(unknown, Undecided)
     assert isinstance(claim, Claim)
     assert claim.message == "the isolated pods of `web` are reached through 1 rule at least, and from their own nodes"
-    assert claim.every_pod is False
+    assert claim.every_pod is None
     assert len(claim.notes) == 1
