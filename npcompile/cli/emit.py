@@ -37,6 +37,8 @@ class _Mark(click.ParamType[int]):
     help="Whether connections that a new policy forbids go on when it is loaded.",
 )
 @click.option("--against", metavar="OLD_DIR", help="Write the steps from that artifact to this one, too.")
+@click.option("--lock", metavar="OLD_DIR", help="Keep the numbers of that artifact (bpf).")
+@click.option("--compile", "compiled", is_flag=True, help="Write the object, too (bpf; needs clang).")
 @click.option("--accept", is_flag=True, help="Accept what is allowed, rather than leave it to the rules after ours.")
 @click.option("--mark", type=_Mark(), default=hex(DEFAULT_MARK), show_default=True, help="The packet mark's bit.")
 def command(
@@ -49,12 +51,23 @@ def command(
     node: str | None,
     established: str,
     against: str | None,
+    lock: str | None,
+    compiled: bool,
     accept: bool,
     mark: int,
 ) -> int:
     """Compile the policies in PATHS: files, directories, or `-` for standard input (default: the current directory)."""
     options = Options(node=node, accept=accept, mark=mark, established=Established(established))
-    emitted = run_emit((*paths, *files) or (".",), target, output, options, bindings=bindings, against=against)
+    emitted = run_emit(
+        (*paths, *files) or (".",),
+        target,
+        output,
+        options,
+        bindings=bindings,
+        against=against,
+        lock=lock,
+        compiled=compiled,
+    )
     show(emitted.diagnostics, "concise")
     artifact = emitted.artifact
     amounts = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in artifact.summary.items())

@@ -7,10 +7,12 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from npcompile import __version__
+from npcompile.backends.bpf.target import SOURCE_FILE
+from npcompile.backends.filters.limits import BAD_OPTION
 from npcompile.backends.registry import TARGETS
 from npcompile.backends.target import Artifact, Options, RuleOrigin
 from npcompile.diagnostics.errors import InputError
@@ -19,6 +21,8 @@ from npcompile.driver.bindings import bind
 from npcompile.driver.inputs import read_sources
 from npcompile.frontend import load
 from npcompile.ir.program import Program
+from npcompile.runtime.bpf.compile import compile_object
+from npcompile.runtime.bpf.loader import BPF, OBJECT_FILE
 from npcompile.runtime.loader import Step, Stored
 from npcompile.runtime.registry import planners
 from npcompile.runtime.stored import ARTIFACT, read_stored
@@ -57,15 +61,26 @@ def run_emit(
     *,
     bindings: str | None = None,
     against: str | None = None,
+    lock: str | None = None,
+    compiled: bool = False,
 ) -> Emitted:
     """Compile and write; raises InputError, and then has written nothing.
 
-    `against`: the directory of an older artifact; the steps from there are written, too.
+    `against`: the directory of an older artifact; the steps from there are written, too.  `lock`: that of one whose
+    numbers are kept.  `compiled`: with the object, where the target has programs.
     """
+    if target != BPF and (lock is not None or compiled):
+        message = f"`--lock` and `--compile` are of the target `{BPF}`: `{target}` has no numbers, and no programs"
+        raise InputError([diagnose(BAD_OPTION, None, message, help="leave them out")])
+    if lock is not None:
+        options = replace(options, earlier=read_stored(Path(lock)).files)
     sources = read_sources(paths)
     loaded = load(sources)
     program = bind(loaded.program, bindings) if bindings is not None else loaded.program
     artifact = TARGETS[target].emit(program, options)
+    if compiled:
+        built = compile_object(artifact.files[SOURCE_FILE].decode())
+        artifact = replace(artifact, files={**artifact.files, OBJECT_FILE: built})
     unbound = [
         diagnose(UNBOUND, pod.span, f"`{pod}` has no address yet: nothing is enforced for it",
                  help="bind it with `--bindings FILE`, or emit again when it runs")

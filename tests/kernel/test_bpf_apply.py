@@ -248,6 +248,9 @@ def test_what_cannot_be_loaded_touches_nothing(node: Node) -> None:
     broken = Stored(target="bpf", files={"maps.json": b"{"}, manifest={})
     with pytest.raises(InputError):
         LOADER.apply(broken)
+    no_source = Stored(target="bpf", files={"maps.json": stored(WIDER, "bpf").files["maps.json"]}, manifest={})
+    with pytest.raises(InputError, match=r"datapath\.c"):
+        LOADER.apply(no_source)
     no_object = Stored(target="bpf", files={**stored(WIDER, "bpf").files, "datapath.o": b"\x7fELF"}, manifest={})
     with pytest.raises(LoadError):
         LOADER.apply(no_object)
@@ -264,7 +267,8 @@ from npcompile.runtime.bpf.loader import BpfLoader
 from npcompile.runtime.loader import Stored
 bindings = dict(line.split("=") for line in sys.argv[1].split(","))
 for name in sys.argv[2:]:
-    BpfLoader(bindings=bindings).apply(Stored(target="bpf", files={"maps.json": Path(name).read_bytes()}, manifest={}))
+    files = {path.name: path.read_bytes() for path in Path(name).iterdir()}
+    BpfLoader(bindings=bindings).apply(Stored(target="bpf", files=files, manifest={}))
 """
 
 
@@ -275,7 +279,9 @@ def test_after_a_kill_at_any_moment_the_next_apply_carries_on(node: Node, tmp_pa
     recheck = Options(established=Established.RECHECK)
     for number, program in enumerate(states):
         options = recheck if number == 1 else Options()  # so that programs and maps are replaced, too
-        (tmp_path / f"{number}").write_bytes(BpfTarget().emit(program, options).files["maps.json"])
+        (tmp_path / f"{number}").mkdir()
+        for name, data in BpfTarget().emit(program, options).files.items():
+            (tmp_path / f"{number}" / name).write_bytes(data)
     for options in (recheck, Options()):
         LOADER.apply(Stored(target="bpf", files=BpfTarget().emit(BOTH, options).files, manifest={}))  # compiled, kept
     asked = [flow for flow in ASKED if flow.port == 80]

@@ -246,10 +246,12 @@ def test_entries_age_out() -> None:
 
 
 def test_what_the_map_has_no_room_for_opens_nothing(b: Bench) -> None:
-    assert b.out(tcp(A, PEER, 40000, 80)) is R.ALLOWED_BY_RULE
-    frames = [tcp(A, PEER, port, 80) for port in range(1024, 1024 + 20000)]
-    for frame in frames:
-        b.object.program("np_from_pod").run(frame, b.context())
-    assert b.into(tcp(PEER, A, 80, 40000, f.ACK)) is R.NO_RULE
-    assert b.into(tcp(PEER, A, 80, 1024 + 19999, f.ACK)) in KNOWN
-    assert b.out(tcp(A, PEER, 40000, 80, f.ACK)) is R.ALLOWED_BY_RULE  # judged again
+    """Which flows the kernel forgets is its own choice: it keeps lists a processor, and takes what is old about."""
+    ports = range(1024, 1024 + 20000)
+    for port in ports:
+        b.object.program("np_from_pod").run(tcp(A, PEER, port, 80), b.context())
+    answers = {port: b.into(tcp(PEER, A, 80, port, f.ACK)) for port in ports[::97]}
+    forgotten = [port for port, reason in answers.items() if reason is R.NO_RULE]
+    assert len(forgotten) > len(answers) / 2  # there is room for a fifth
+    assert all(reason in KNOWN for port, reason in answers.items() if port not in forgotten)
+    assert b.out(tcp(A, PEER, forgotten[0], 80, f.ACK)) is R.ALLOWED_BY_RULE  # judged again

@@ -8,13 +8,15 @@ from npcompile.backends.bpf.emit import emit_maps
 from npcompile.backends.bpf.limits import closed_services, refuse_size, wrong_input
 from npcompile.backends.bpf.lower import lower
 from npcompile.backends.bpf.numbers import NO_NUMBERS, read_numbers, write_numbers
+from npcompile.backends.bpf.source import Features, render
 from npcompile.backends.bpf.structure import Tables
 from npcompile.backends.filters.limits import refuse_input
-from npcompile.backends.target import Artifact, Options
+from npcompile.backends.target import Artifact, Established, Options
 from npcompile.ir.program import Program
 
 MAPS_FILE = "maps.json"
 NUMBERS_FILE = "numbers.json"
+SOURCE_FILE = "datapath.c"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,15 +29,19 @@ class BpfTarget:
     def emit(self, program: Program, options: Options) -> Artifact:
         """Lower a program; raises InputError for what the target cannot express."""
         refuse_input(program, options, wrong_input(program.cluster, options))
-        earlier = read_numbers(options.earlier[NUMBERS_FILE]) if NUMBERS_FILE in options.earlier else NO_NUMBERS
+        earlier = read_numbers(options.earlier.get(NUMBERS_FILE, b"")) if options.earlier else NO_NUMBERS
         tables, numbers = lower(program, options, earlier)
         refuse_size(tables)
         return Artifact(
             target=self.name,
-            files={MAPS_FILE: emit_maps(tables, options), NUMBERS_FILE: write_numbers(numbers)},
+            files={
+                MAPS_FILE: emit_maps(tables, options),
+                NUMBERS_FILE: write_numbers(numbers),
+                SOURCE_FILE: render(Features(recheck=options.established is Established.RECHECK)).encode(),
+            },
             rules=tables.origins,
             unbound=tables.unbound,
-            load=("npcompile apply .",),
+            load=("npcompile apply . --bindings FILE",),
             diagnostics=tuple(closed_services(tables.mixed)),
             summary=_summary(tables),
         )

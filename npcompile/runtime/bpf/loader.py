@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from npcompile.backends.bpf.source import Features, render
+from npcompile.backends.bpf.target import MAPS_FILE, SOURCE_FILE
 from npcompile.diagnostics.errors import InputError
 from npcompile.diagnostics.model import Diagnostic, RuleCode, Severity, diagnose
 from npcompile.ir.policy import Direction
@@ -33,9 +33,9 @@ from npcompile.runtime.bpf.loaded import EVENTS, FLOWS, REASON_HITS, RULE_HITS, 
 from npcompile.runtime.bpf.maps import change, read_generation, read_image
 from npcompile.runtime.loader import MACHINE, Delta, LoadError, Step, Stored
 from npcompile.runtime.programs import locked, need
+from npcompile.runtime.stored import ARTIFACT
 
 BPF = "bpf"
-MAPS_FILE = "maps.json"
 OBJECT_FILE = "datapath.o"
 _CACHE = Path("/var/cache/npcompile/bpf")
 _KEPT = (*FLOWS, REASON_HITS, EVENTS)  # what goes on when other maps are replaced
@@ -64,15 +64,10 @@ class _Wanted:
         return self.stored.files.get(OBJECT_FILE) or compile_object(self.source(), _CACHE)
 
     def source(self) -> str:
-        features = self.maps.features
-        return render(
-            Features(
-                ipv6=bool(features["ipv6"]),
-                sctp=bool(features["sctp"]),
-                events=bool(features["events"]),
-                recheck=features["established"] == "recheck",
-            )
-        )
+        if SOURCE_FILE not in self.stored.files:
+            message = f"the artifact holds neither `{OBJECT_FILE}` nor `{SOURCE_FILE}`"
+            raise InputError([diagnose(ARTIFACT, None, message, help="write it again with `npcompile emit`")])
+        return self.stored.files[SOURCE_FILE].decode()
 
 
 @dataclass(slots=True, kw_only=True)

@@ -160,3 +160,33 @@ def test_unknown_nodes_and_marks_are_refused(source: Path, tmp_path: Path) -> No
         result = npcompile("emit", source, "--target", "iptables", "-o", tmp_path / "out", *option)
         assert result.code == 2, option
         assert not (tmp_path / "out").exists()
+
+
+def test_bpf_keeps_the_numbers_of_an_earlier_artifact(source: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert npcompile("emit", source, "--target", "bpf", "-o", first).code == 0
+    numbers = json.loads((first / "numbers.json").read_text())
+    numbers["endpoints"] = {pod: number + 100 for pod, number in numbers["endpoints"].items()}
+    edited = json.dumps(numbers)
+    (first / "numbers.json").write_text(edited)
+    manifest = json.loads((first / "manifest.json").read_text())
+    manifest["files"]["numbers.json"] = f"sha256:{hashlib.sha256(edited.encode()).hexdigest()}"
+    (first / "manifest.json").write_text(json.dumps(manifest))
+    assert npcompile("emit", source, "--target", "bpf", "--lock", first, "-o", second).code == 0
+    endpoints = json.loads((second / "maps.json").read_text())["endpoints"]
+    assert [one["id"] for one in endpoints] == [101 + place for place in range(len(endpoints))]
+
+
+@pytest.mark.parametrize("options", [("--lock", "old"), ("--compile",)])
+def test_what_only_bpf_has_is_refused_elsewhere(source: Path, tmp_path: Path, options: tuple[str, ...]) -> None:
+    result = npcompile("emit", source, "--target", "nftables", "-o", tmp_path / "new", *options)
+    assert result.code == 2
+    assert "NPC705" in result.err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_lock_is_an_artifact_of_the_same_target(source: Path, tmp_path: Path) -> None:
+    assert npcompile("emit", source, "--target", "nftables", "-o", tmp_path / "old").code == 0
+    result = npcompile("emit", source, "--target", "bpf", "--lock", tmp_path / "old", "-o", tmp_path / "new")
+    assert result.code == 2
+    assert "NPC721" in result.err
