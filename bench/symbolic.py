@@ -189,7 +189,7 @@ def measure(case: Case, directory: Path, runs: int) -> float:
     commands = {
         "read": (sys.executable, "-c", READ_YAML, str(directory)),
         "z3": (sys.executable, "-c", START_Z3),
-        "check": (*NPCOMPILE, "check", *case.arguments, str(directory)),
+        "check": (*NPCOMPILE, "check", "--no-cache", *case.arguments, str(directory)),
     }
     found: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(runs):

@@ -239,7 +239,30 @@ class Index:
 
     def outside(self, box: Box, among: int, steps: Steps) -> Box | None:
         """A part of a box that is in none of some boxes of the index; None where there is none."""
-        stack = [_Look(box, self.meeting(box, among), {}, self._axes)]
+        near = self.meeting(box, among)
+        corner, fewer = self._corner(box, near)
+        if fewer != near and (found := self._search(corner, fewer, steps)) is not None:
+            return found
+        return self._search(box, near, steps)
+
+    def _corner(self, box: Box, near: int) -> tuple[Box, int]:
+        """A part of a box that few boxes meet: on each axis that it does not restrict, the first value or the last one.
+
+        Most boxes restrict some of those, and what is not covered is mostly found there.
+        """
+        corner = dict(box)
+        for axis, known in self._axes.items():
+            if axis not in box:
+                every = self._universe[axis]
+                first, last = every & -every, 1 << every.bit_length() - 1
+                of_first, of_last = near & known.meets(first), near & known.meets(last)
+                better = of_last.bit_count() < of_first.bit_count()
+                corner[axis], near = (last, of_last) if better else (first, of_first)
+        return corner, near
+
+    def _search(self, box: Box, near: int, steps: Steps) -> Box | None:
+        """`outside` of those that a box meets."""
+        stack = [_Look(box, near, {}, self._axes)]
         while stack:
             steps.spend()
             piece, near, before, changed = stack.pop()
