@@ -140,7 +140,7 @@ class Replayer:
     def _selecting(self, pod: Pod) -> list[Policy]:
         known = self._known.get(pod.key)
         if known is None or known[0] is not pod:  # an invented pod may have the name of another one
-            policies = self._policies.of(pod.namespace)
+            policies = self._policies.near(pod.namespace, pod.labels)
             known = self._known[pod.key] = (pod, [one for one in policies if semantics.selects(one, pod)])
         return known[1]
 

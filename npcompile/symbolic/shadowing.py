@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import z3
 
-from npcompile.ir.policy import Direction, Match, Peer, PortItem
+from npcompile.ir.policy import Direction, Match, NamedPort, Peer, PortItem
 from npcompile.questions import NotDecided, RuleOf, Shadowed, ShadowedItem
 from npcompile.symbolic import boxes
 from npcompile.symbolic.boxes import RuleBox
@@ -170,7 +170,8 @@ class _Side:
         others = others if rest is None else [rest, *others]
         box = self._rule_box(part)
         meeting = [one for one in others if boxes.meet(box, self._rule_box(one))]
-        if not meeting or not boxes.may_cover(box, map(self._rule_box, meeting)):
+        named = any(isinstance(item, NamedPort) for item in part.match.ports)  # those are no bare address's
+        if not meeting or not (named or boxes.may_cover(box, map(self._rule_box, meeting))):
             return None
         query = self.session.query(self._term(part))
         outside = [z3.Not(self._term(one)) for one in meeting]

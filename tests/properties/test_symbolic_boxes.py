@@ -9,11 +9,14 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 
+from npcompile.ir.labels import Selector
 from npcompile.ir.program import Program
+from npcompile.questions import Shadowed
 from npcompile.symbolic import session
 from npcompile.symbolic.engine import SymbolicEngine
 from tests.properties import test_symbolic_definitions
 from tests.strategies import programs
+from tests.unit.symbolic.build import pods, policy, port, program, rule
 from tests.unit.symbolic.replay import answers
 
 
@@ -47,3 +50,9 @@ def test_boxes_and_solver_agree_without_pods(program: Program) -> None:
 @given(test_symbolic_definitions.programs())
 def test_boxes_and_solver_agree_on_crowded_policies(program: Program) -> None:
     same_answers(program)
+
+
+def test_only_pods_have_named_ports() -> None:
+    given = program(policy("a", egress=[rule(port("http")), rule(pods(Selector()))]))
+    same_answers(given)
+    assert [type(one) for one in SymbolicEngine(given).shadowed()] == [Shadowed]
