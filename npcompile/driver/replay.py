@@ -39,7 +39,7 @@ class Replayer:
     def __init__(self, program: Program) -> None:
         self._cluster = program.cluster
         self._policies = PolicyIndex(program.policies)
-        self._known: dict[tuple[str, str], tuple[Pod, list[Policy]]] = {}  # only remembers
+        self._known: dict[tuple[str, bool, frozenset[tuple[str, str]]], list[Policy]] = {}  # only remembers
 
     def confirm(self, claim: Claim) -> Diagnostic:
         """The claim as a diagnostic; raises InternalError when its evidence does not hold."""
@@ -138,11 +138,11 @@ class Replayer:
         return list({policy.key: policy for pod in pods for policy in self._selecting(pod)}.values())
 
     def _selecting(self, pod: Pod) -> list[Policy]:
-        known = self._known.get(pod.key)
-        if known is None or known[0] is not pod:  # an invented pod may have the name of another one
+        alike = (pod.namespace, pod.host_network, frozenset(pod.labels.items()))  # a selector sees no more of it
+        if alike not in self._known:
             policies = self._policies.near(pod.namespace, pod.labels)
-            known = self._known[pod.key] = (pod, [one for one in policies if semantics.selects(one, pod)])
-        return known[1]
+            self._known[alike] = [one for one in policies if semantics.selects(one, pod)]
+        return self._known[alike]
 
     def _cluster_with(self, invented: Sequence[Namespace]) -> Cluster:
         if not invented:
