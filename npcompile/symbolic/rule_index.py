@@ -93,13 +93,6 @@ class RuleIndex:
         containing = self._index.containing({axis: values & -values for axis, values in enumerate(every)}, later[0])
         return next(place for place in range(high, -1, -1) if containing & later[place])
 
-    def meeting(self, boxes: Iterable[Box], among: int) -> set[int]:
-        """The rules, of whose boxes some of those among some have something in common with `boxes`."""
-        near = 0
-        for box in boxes:
-            near |= self._index.meeting(box, among)
-        return self._owning(near)
-
     def _reaching(self, box: Box, near: int) -> set[int]:
         """Of the rules of some boxes those that contain two of the box's points: all that contain the box do."""
         every = [box.get(axis, values) for axis, values in enumerate(self._universe)]
