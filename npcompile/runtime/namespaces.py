@@ -90,6 +90,7 @@ def own_folder(path: Path) -> Iterator[None]:
     """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     home = os.open(_OWN_MOUNTS, os.O_RDONLY | os.O_CLOEXEC)
+    here = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         _check(_libc().unshare(_CLONE_NEWNS))
         try:
@@ -98,7 +99,9 @@ def own_folder(path: Path) -> Iterator[None]:
             yield
         finally:
             _check(_libc().setns(home, _CLONE_NEWNS))
+            os.fchdir(here)  # setns(2): a thread that enters mounts starts at their root
     finally:
+        os.close(here)
         os.close(home)
 
 
