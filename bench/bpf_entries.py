@@ -16,6 +16,8 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+from baseline import GENERATOR
+
 from npcompile.backends.bpf.lower import lower
 from npcompile.backends.bpf.rulesets import make_rulesets
 from npcompile.backends.target import Options
@@ -25,7 +27,6 @@ from npcompile.ir.program import Program
 from npcompile.passes.assign_identities import assign_identities, vocabulary
 from npcompile.relation.bits import set_of
 
-GENERATOR = Path(__file__).resolve().parent.parent.parent / "shared" / "bench" / "make_cluster.py"
 CLUSTERS = {
     "1,000 pods, 240 policies": ("--namespaces", "20", "--workloads", "10", "--replicas", "5", "--policies", "12"),
     "10,000 pods, 1,200 policies": ("--namespaces", "100", "--workloads", "10", "--replicas", "10", "--policies", "12"),

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from scale import GENERATOR, run
+from baseline import GENERATOR
+from scale import run
 
 LOAD = """
 import sys

@@ -22,23 +22,23 @@ from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from baseline import GENERATOR, ROOT
+
 sys.path.insert(0, str(ROOT))
 
-from npcompile.backends.registry import TARGETS  # noqa: E402
-from npcompile.backends.target import Artifact, Options  # noqa: E402
-from npcompile.driver.inputs import read_sources  # noqa: E402
-from npcompile.frontend import load  # noqa: E402
-from npcompile.ir.flow import Endpoint, Flow  # noqa: E402
-from npcompile.ir.program import PolicyIndex, Program  # noqa: E402
-from npcompile.netset.ports import Protocol  # noqa: E402
-from npcompile.readers.packet import Packet  # noqa: E402
-from npcompile.readers.passage import first_packet  # noqa: E402
-from npcompile.semantics import Reason, decide  # noqa: E402
-from tests.kernel.judging import TARGET, Judge, judge  # noqa: E402
-from tests.kernel.wire import datagram  # noqa: E402
+from npcompile.backends.registry import TARGETS
+from npcompile.backends.target import Artifact, Options
+from npcompile.driver.inputs import read_sources
+from npcompile.frontend import load
+from npcompile.ir.flow import Endpoint, Flow
+from npcompile.ir.program import PolicyIndex, Program
+from npcompile.netset.ports import Protocol
+from npcompile.readers.packet import Packet
+from npcompile.readers.passage import first_packet
+from npcompile.semantics import Reason, decide
+from tests.kernel.judging import TARGET, Judge, judge
+from tests.kernel.wire import datagram
 
-GENERATOR = ROOT.parent / "shared" / "bench" / "make_cluster.py"
 SHAPES = {
     1_000: ("--namespaces", "20", "--workloads", "10", "--replicas", "5", "--policies", "12", "--pods-per-node", "60"),
     10_000: (

@@ -17,24 +17,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from baseline import ANSWERED, GENERATOR, READ_YAML, ROOT
+
 EXAMPLE = ROOT / "examples" / "payments"
-GENERATOR = ROOT.parent / "shared" / "bench" / "make_cluster.py"
 CLUSTER = ("--namespaces", "20", "--workloads", "10", "--replicas", "5", "--policies", "12")
-# Exit codes that are answers: clean, findings, undecided.  2 is unusable input.
-ANSWERED = frozenset({0, 1, 3})
 SHADOWED = "NPC101"
 
 PASS = (sys.executable, "-c", "pass")
 NPCOMPILE = (sys.executable, "-m", "npcompile")
 CHECK = (*NPCOMPILE, "check", "--no-cache")
-READ_YAML = """
-import pathlib, sys, yaml
-for path in sorted(pathlib.Path(sys.argv[1]).rglob("*.yaml")):
-    with path.open(encoding="utf-8") as file:
-        for document in yaml.load_all(file, Loader=yaml.CSafeLoader):
-            pass
-"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,19 +18,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-GENERATOR = ROOT.parent / "shared" / "bench" / "make_cluster.py"
+from baseline import ANSWERED, GENERATOR, READ_YAML, ROOT
+
 PEER = ROOT / ".pytest_cache" / "d" / "network-config-analyzer"
 PEER_INSTALLER = ROOT / "tests" / "oracles" / "peers" / "install.sh"
 PEER_SECONDS = 600
 
-READ = """
-import pathlib, sys, yaml
-for path in sorted(pathlib.Path(sys.argv[1]).rglob("*.yaml")):
-    with path.open(encoding="utf-8") as file:
-        for document in yaml.load_all(file, Loader=yaml.CSafeLoader):
-            pass
-"""
 LOAD = """
 import sys
 import npcompile.cli.map
@@ -38,7 +31,6 @@ from npcompile.driver.inputs import read_sources
 from npcompile.frontend import load
 load(read_sources(sys.argv[1:]))
 """
-ANSWERED = (0, 1, 3)  # exit codes: clean, findings, undecided
 
 
 def cluster(namespaces: int, workloads: int, replicas: int) -> tuple[str, ...]:
@@ -119,7 +111,7 @@ def measure(cases: Sequence[Case], directory: Path, runs: int) -> Iterator[str]:
     """A line for each case of one cluster: all commands take turns."""
     cache = {"NPCOMPILE_CACHE_DIR": str(directory) + ".cache", "NPCOMPILE_CACHE_KEY": "benchmark" * 4}
     commands: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {
-        "read": ((sys.executable, "-c", READ, str(directory)), {}),
+        "read": ((sys.executable, "-c", READ_YAML, str(directory)), {}),
         "load": ((sys.executable, "-c", LOAD, str(directory)), {}),
     }
     for case in cases:

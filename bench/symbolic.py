@@ -18,18 +18,8 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-GENERATOR = ROOT.parent / "shared" / "bench" / "make_cluster.py"
-# Exit codes that are answers: clean, findings, undecided.  2 is unusable input.
-ANSWERED = frozenset({0, 1, 3})
+from baseline import ANSWERED, GENERATOR, READ_YAML, ROOT
 
-READ_YAML = """
-import pathlib, sys, yaml
-for path in sorted(pathlib.Path(sys.argv[1]).rglob("*.yaml")):
-    with path.open(encoding="utf-8") as file:
-        for document in yaml.load_all(file, Loader=yaml.CSafeLoader):
-            pass
-"""
 START_Z3 = "import z3; solver = z3.SolverFor('QF_FD'); solver.add(z3.Bool('x')); solver.check()"
 
 # The worst case ----------------------------------------------------------------------------------------------------
