@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from npcompile import __version__
-from npcompile.backends.bpf.target import SOURCE_FILE
+from npcompile.backends.bpf.target import BPF, OBJECT_FILE, SOURCE_FILE
 from npcompile.backends.filters.limits import BAD_OPTION
 from npcompile.backends.registry import TARGETS
 from npcompile.backends.target import Artifact, Options, RuleOrigin
@@ -21,10 +21,7 @@ from npcompile.driver.bindings import bind
 from npcompile.driver.inputs import read_sources
 from npcompile.frontend import load
 from npcompile.ir.program import Program
-from npcompile.runtime.bpf.compile import compile_object
-from npcompile.runtime.bpf.loader import BPF, OBJECT_FILE
 from npcompile.runtime.loader import Step, Stored
-from npcompile.runtime.registry import planners
 from npcompile.runtime.stored import ARTIFACT, read_stored
 from npcompile.source import SourceFile
 
@@ -79,6 +76,8 @@ def run_emit(
     program = bind(loaded.program, bindings) if bindings is not None else loaded.program
     artifact = TARGETS[target].emit(program, options)
     if compiled:
+        from npcompile.runtime.bpf.compile import compile_object
+
         built = compile_object(artifact.files[SOURCE_FILE].decode())
         artifact = replace(artifact, files={**artifact.files, OBJECT_FILE: built})
     unbound = [
@@ -101,6 +100,9 @@ def run_emit(
 
 def _delta(against: str, artifact: Artifact) -> tuple[tuple[Step, str, bytes], ...]:
     """The steps from an older artifact to this one, each with the name of its file; raises InputError."""
+    # Every loader comes with it, which takes as long as emitting for a node.
+    from npcompile.runtime.registry import planners
+
     old, known = read_stored(Path(against)), planners()
     if old.target != artifact.target or artifact.target not in known:
         message = f"there is no way from the target `{old.target}` in `{against}` to `{artifact.target}`"

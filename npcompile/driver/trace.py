@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from npcompile.analyses.addressing import USAGE, parse_port
 from npcompile.analyses.trace import Miss, Traced, Tracer
 from npcompile.diagnostics.errors import InputError
 from npcompile.diagnostics.model import Diagnostic, diagnose
 from npcompile.driver.inputs import read_sources
-from npcompile.driver.trace_artifact import Walk, Walker, walk_json, walk_text
 from npcompile.frontend import load
+from npcompile.ir.cluster import Cluster
 from npcompile.ir.policy import Direction
 from npcompile.ir.printer import rule_text
 from npcompile.semantics import Reason, Side
 from npcompile.source import Span
+
+if TYPE_CHECKING:
+    from npcompile.driver.trace_artifact import Walk, Walker
 
 _KEYS = ("src", "dst", "port")
 
@@ -52,7 +55,7 @@ def run_trace(
     """Answer every question, or raise InputError with all that is wrong with any of them and answer none."""
     loaded = load(read_sources(paths))
     tracer = Tracer(loaded.program)
-    walker = Walker(artifact, loaded.program.cluster) if artifact is not None else None
+    walker = _walker(artifact, loaded.program.cluster) if artifact is not None else None
     answers: list[Answer] = []
     problems: list[Diagnostic] = []
     for question in questions:
@@ -66,6 +69,12 @@ def run_trace(
     if problems:
         raise InputError(problems)
     return answers, loaded.diagnostics
+
+
+def _walker(artifact: str, cluster: Cluster) -> Walker:
+    from npcompile.driver.trace_artifact import Walker  # and with it the readers of artifacts, where one is asked about
+
+    return Walker(artifact, cluster)
 
 
 def read_flows(path: str) -> list[Question]:
@@ -135,6 +144,8 @@ def as_json(asked: Question, traced: Traced, walk: Walk | None = None) -> dict[s
     if traced.unbound:
         fields["unbound"] = [str(pod) for pod in traced.unbound]
     if walk is not None:
+        from npcompile.driver.trace_artifact import walk_json
+
         fields["artifact"] = walk_json(walk)
     return fields
 
@@ -183,6 +194,8 @@ def _text(traced: Traced, walk: Walk | None) -> Iterator[str]:
     yield f"{traced.decision.verdict!s:<5} {flow.src} -> {flow.dst}  {flow.port_text}{family}{through}{alike}"
     yield from sides_text(traced)
     if walk is not None:
+        from npcompile.driver.trace_artifact import walk_text
+
         yield from walk_text(walk)
 
 

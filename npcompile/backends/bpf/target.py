@@ -17,13 +17,15 @@ from npcompile.ir.program import Program
 MAPS_FILE = "maps.json"
 NUMBERS_FILE = "numbers.json"
 SOURCE_FILE = "datapath.c"
+OBJECT_FILE = "datapath.o"  # where one was compiled
+BPF = "bpf"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BpfTarget:
     """Policy as map entries; the programs that ask them are the same for every policy."""
 
-    name: str = "bpf"
+    name: str = BPF
     whole_services: bool = True
 
     def emit(self, program: Program, options: Options) -> Artifact:

@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from npcompile.backends.bpf.target import MAPS_FILE, SOURCE_FILE
+from npcompile.backends.bpf.target import BPF, MAPS_FILE, OBJECT_FILE, SOURCE_FILE
 from npcompile.diagnostics.errors import InputError
 from npcompile.diagnostics.model import Diagnostic, RuleCode, Severity, diagnose
 from npcompile.ir.policy import Direction
@@ -35,8 +35,6 @@ from npcompile.runtime.loader import MACHINE, Delta, LoadError, Step, Stored
 from npcompile.runtime.programs import locked, need
 from npcompile.runtime.stored import ARTIFACT
 
-BPF = "bpf"
-OBJECT_FILE = "datapath.o"
 _CACHE = Path("/var/cache/npcompile/bpf")
 _KEPT = (*FLOWS, REASON_HITS, EVENTS)  # what goes on when other maps are replaced
 
