@@ -207,22 +207,22 @@ def _text(value: Any) -> str:
 
 
 def _address(value: Any) -> Address:
-    try:
-        found = ip_address(_text(value))
-    except ValueError:
-        raise _OddError(f"`{value}` is no address") from None
-    if str(found) != value or "%" in value:
-        raise _OddError(f"`{value}` is not how an address is written")
-    return found
+    return _canonical(value, ip_address, "address")
 
 
 def _network(value: Any) -> Network:
+    return _canonical(value, ip_network, "network")
+
+
+def _canonical(value: Any, read: Callable[[str], _V], kind: str) -> _V:
+    """What a text stands for, written in the one way that it is written; an address has no zone."""
+    text = _text(value)
     try:
-        found = ip_network(_text(value))
+        found = read(text)
     except ValueError:
-        raise _OddError(f"`{value}` is no network") from None
-    if str(found) != value:
-        raise _OddError(f"`{value}` is not how a network is written")
+        raise _OddError(f"`{value}` is no {kind}") from None
+    if str(found) != text or "%" in text:
+        raise _OddError(f"`{value}` is not how {'an' if kind == 'address' else 'a'} {kind} is written")
     return found
 
 

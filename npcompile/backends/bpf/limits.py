@@ -13,7 +13,7 @@ from npcompile.diagnostics.model import Diagnostic, Note, RuleCode, Severity, di
 from npcompile.ir.cluster import Cluster, Node, Pod
 from npcompile.netset.cidrs import Address
 
-SERVICE_MIXED = RuleCode(code="NPC720", slug="service-closed", severity=Severity.WARNING)
+CLOSED_SERVICE = RuleCode(code="NPC720", slug="service-closed", severity=Severity.WARNING)
 """The target `bpf` judges what a pod sends to a Service before a backend is chosen.  Some pods may reach some of the
 Service's backends, or the Service's address as an address, but not every backend (or none is known): for them the
 Service's port is closed."""
@@ -69,7 +69,7 @@ def closed_services(mixed: Iterable[MixedService]) -> Iterator[Diagnostic]:
         else:
             message = f"`{first.service}` {port} is closed to pods that may reach its address: no backend is known"
             advice = "add its pods to the input; a Service without a selector stays closed"
-        yield diagnose(SERVICE_MIXED, first.service.span, message, help=advice)
+        yield diagnose(CLOSED_SERVICE, first.service.span, message, help=advice)
 
 
 def _order(one: MixedService) -> tuple[str, str, str, int]:

@@ -17,6 +17,7 @@ from npcompile.backends.bpf.prefixes import port_prefixes
 from npcompile.backends.bpf.rulesets import Openings, Ruleset, Rulesets, make_rulesets
 from npcompile.backends.bpf.services import fronts
 from npcompile.backends.bpf.structure import NOT_ISOLATED, SERVICE_MIXED, Endpoint, PolicyEntry, RulesetEntry, Tables
+from npcompile.backends.filters.inventory import is_subject
 from npcompile.backends.filters.names import RuleIds, digest
 from npcompile.backends.target import Options, RuleOrigin
 from npcompile.ir.cluster import Pod
@@ -37,7 +38,7 @@ def lower(program: Program, options: Options, earlier: Numbers = NO_NUMBERS) -> 
     cluster = program.cluster
     identities = assign_identities(cluster, vocabulary(program.policies))
     pods = sorted((pod for pod in cluster.pods if not pod.host_network), key=lambda pod: pod.key)
-    subjects = tuple(pod for pod in pods if options.node is None or pod.node in (None, options.node))
+    subjects = tuple(pod for pod in pods if is_subject(pod, options.node))
     node = cluster.nodes.get(options.node) if options.node is not None else None
     node_addresses = tuple(sorted(node.addresses, key=point)) if node is not None else ()
     rulesets = make_rulesets(program.policies, cluster, identities, subjects)

@@ -68,7 +68,7 @@ class Inventory:
 
     def subjects_in(self, group: Group) -> Iterator[Pod]:
         """The subjects of a group."""
-        return (pod for pod in group.pods if self.node is None or pod.node in {self.node, None})
+        return (pod for pod in group.pods if is_subject(pod, self.node))
 
     def selected(self, peer: PodPeer, home: str) -> Iterator[Pod]:
         """The pods that a peer means in a policy of the namespace `home`."""
@@ -76,6 +76,11 @@ class Inventory:
             wanted = peer.namespaces
             if name == home if wanted is None else matches(wanted, self.namespaces[name].labels):
                 yield from (pod for group in groups if matches(peer.pods, group.labels) for pod in group.pods)
+
+
+def is_subject(pod: Pod, node: str | None) -> bool:
+    """Whether an artifact for a node (None: for all) filters a pod: one that runs there, or nobody says where."""
+    return node is None or pod.node in {node, None}
 
 
 def take_inventory(program: Program, node: str | None = None) -> Inventory:
