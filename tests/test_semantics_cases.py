@@ -51,6 +51,15 @@ class Expected:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Backends:
+    """The pods behind a Service's port, with the port that it leads to: `namespace/name number`."""
+
+    service: str
+    port: str
+    at: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """One case of a file."""
 
@@ -61,6 +70,7 @@ class Case:
     input: str
     flows: tuple[Expected, ...] = ()
     pods: tuple[str, ...] | None = None
+    backends: tuple[Backends, ...] = ()
     inactive: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -94,11 +104,13 @@ def _case(file: str, fields: Mapping[str, Any]) -> Case:
         name: tuple(fields[name]) for name in ("pods", "inactive", "errors", "warnings", "infos") if name in fields
     }
     flows = tuple(_expected(flow) for flow in fields.get("flows", ()))
-    case = Case(**{**fields, **lists, "file": file, "flows": flows})
+    backends = tuple(Backends(**{**one, "at": tuple(one["at"])}) for one in fields.get("backends", ()))
+    case = Case(**{**fields, **lists, "file": file, "flows": flows, "backends": backends})
     assert case.rule in RULES, f"{case}: DESIGN has no rule {case.rule}"
     assert case.name and case.why.endswith("."), f"{case}: `why` is a sentence"
     assert isinstance(case.input, str), f"{case}: `input` is text"
-    assert bool(case.flows or case.pods is not None) != bool(case.errors), f"{case}: either flows or pods, or errors"
+    asked = case.flows or case.backends or case.pods is not None
+    assert bool(asked) != bool(case.errors), f"{case}: either flows, pods or backends, or errors"
     return case
 
 
@@ -134,6 +146,8 @@ def test_case(case: Case, request: pytest.FixtureRequest) -> None:
     assert tuple(rule_text(p, rule) for p in program.policies for rule in p.inactive) == case.inactive
     for expected in case.flows:
         _check_flow(program, expected)
+    for behind in case.backends:
+        _check_backends(program.cluster, behind)
 
 
 def test_every_rule_has_cases() -> None:
@@ -180,6 +194,13 @@ def _check_flow(program: Program, expected: Expected) -> None:
         assert expected.ingress in (None, decision.ingress.reason), told
         assert expected.rules in (None, tuple(_deciding(decision))), told
         assert decision == decide(program.policies[::-1], program.cluster, flow), "the order of the policies counts"
+
+
+def _check_backends(cluster: Cluster, expected: Backends) -> None:
+    (service,) = (one for one in cluster.services if str(one) == expected.service)
+    (port,) = (one for one in service.ports if str(one) == expected.port)
+    at = ((pod, port.number_at(pod)) for pod in cluster.pods if service.selects(pod))
+    assert tuple(f"{pod} {number}" for pod, number in at if number is not None) == expected.at, expected
 
 
 def _deciding(decision: Decision) -> Iterator[str]:

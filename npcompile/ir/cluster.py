@@ -85,7 +85,11 @@ class ServicePort:
     target: int | str
 
     def number_at(self, pod: Pod) -> int | None:
-        """The port that it leads to at a pod behind it; None where the pod does not declare the name."""
+        """The port that it leads to at a pod behind it; None where the pod does not declare the name.
+
+        Of several declarations the first counts, containers before sidecars: what the endpoint slice controller finds
+        (`FindPort` of k8s.io/kubernetes/pkg/api/v1/pod).
+        """
         if isinstance(self.target, int):
             return self.target
         declared = (one.number for one in pod.ports if (one.name, one.protocol) == (self.target, self.protocol))

@@ -7,7 +7,7 @@ be.  So a Service's (address, protocol, port) is open to a ruleset where every b
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from npcompile.backends.bpf.rulesets import Opening, Openings, Ruleset
@@ -64,18 +64,9 @@ def _backends(
     found: dict[int, int] = defaultdict(int)
     for pod in behind:
         for address, identity in identities.of_pod(pod):
-            if address is not None and family_of(address) is family:
-                for number in _target_ports(port, pod):
-                    found[port_point(port.protocol, number)] |= 1 << identity
+            if address is not None and family_of(address) is family and (number := port.number_at(pod)) is not None:
+                found[port_point(port.protocol, number)] |= 1 << identity
     return tuple(sorted(found.items()))
-
-
-def _target_ports(port: ServicePort, pod: Pod) -> Iterator[int]:
-    """The ports of a pod that a Service's port leads to: none where the pod does not declare its name."""
-    if isinstance(port.target, int):
-        yield port.target
-    else:
-        yield from (one.number for one in pod.ports if (one.name, one.protocol) == (port.target, port.protocol))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,6 +70,39 @@ def program(text: str) -> Program:
     return load([SourceFile(path="in.yaml", text=text)]).program
 
 
+TWICE = """
+{apiVersion: v1, kind: Pod, metadata: {name: client, namespace: a, labels: {app: client}}, status: {podIP: 10.0.0.1}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: a, labels: {app: web}}
+spec:
+  containers:
+  - {name: new, ports: [{name: http, containerPort: 8080}]}
+  - {name: old, ports: [{name: http, containerPort: 8000}]}
+status: {podIP: 10.0.0.2}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: a}
+spec: {clusterIP: 10.96.0.1, selector: {app: web}, ports: [{port: 80, targetPort: http}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: out, namespace: a}
+spec:
+  podSelector: {matchLabels: {app: client}}
+  policyTypes: [Egress]
+  egress: [{to: [{podSelector: {}}], ports: [{port: 8080}]}]
+"""
+
+
+def test_of_a_target_port_that_is_declared_twice_the_first_is_the_backend() -> None:
+    artifact = BpfTarget().emit(program(TWICE), Options())
+    assert artifact.diagnostics == ()
+    assert b'"protocol": "tcp", "ports": "80", "rule": 1' in artifact.files["maps.json"]
+
+
 def test_a_service_that_is_reached_in_part_is_closed_and_said_to_be() -> None:
     artifact = BpfTarget().emit(program(SERVICE), Options())
     (said,) = artifact.diagnostics
