@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
@@ -11,8 +11,6 @@ from npcompile.diagnostics.model import Diagnostic
 from npcompile.ir.cluster import Pod
 from npcompile.ir.policy import Direction, Policy, Rule
 from npcompile.ir.program import Program
-
-DEFAULT_MARK = 0x0100_0000
 
 
 class Established(Enum):
@@ -27,14 +25,14 @@ class Options:
     """What the user may choose; a target refuses those that it does not know.
 
     `node`: emit what that node needs only.  `accept`: an allowed packet is accepted, instead of left to foreign rules.
-    `mark`: the bit of the packet mark that the target may use.  `established` is for who loads the artifact: it is
-    recorded, and the files do not depend on it.  `earlier`: the files of an earlier artifact of the target, by name,
-    whose numbers this one is to keep.
+    `mark`: the bit of the packet mark that the target may use; None: its own choice.  `established` is for who loads
+    the artifact: it is recorded.  `earlier`: the files of an earlier artifact of the target, by name, whose numbers
+    this one is to keep.
     """
 
     node: str | None = None
     accept: bool = False
-    mark: int = DEFAULT_MARK
+    mark: int | None = None
     established: Established = Established.KEEP
     earlier: Mapping[str, bytes] = field(default_factory=dict)
 
@@ -84,6 +82,10 @@ class Target(Protocol):
         """
         ...
 
+    def refused(self, options: Options) -> Iterable[Diagnostic]:
+        """What it cannot do of what was chosen, or does not know: nothing is ignored."""
+        ...
+
     def emit(self, program: Program, options: Options) -> Artifact:
-        """Lower a program; raises InputError when the target cannot express it."""
+        """Lower a program; raises InputError when the target cannot express it, or refuses the options."""
         ...

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import click
 
+from npcompile.backends.iptables.target import IPTABLES
 from npcompile.cli.output import show
 from npcompile.driver.apply import Applied, run_apply, run_detach
 from npcompile.runtime.iptables.loader import VARIANTS
@@ -15,7 +18,9 @@ from npcompile.runtime.registry import loaders
 @click.option("--dry-run", is_flag=True, help="Print the steps and do none of them.")
 @click.option("--detach", is_flag=True, help="Remove everything of ours from the kernel, and nothing else.")
 @click.option("--target", type=click.Choice(list(loaders())), help="With --detach: only what this target loaded.")
-@click.option("--variant", type=click.Choice(VARIANTS), help="The back end of iptables.  [the machine's own]")
+@click.option(
+    "--variant", type=click.Choice(VARIANTS), help="The back end of iptables (target iptables).  [the machine's own]"
+)
 @click.option("--bindings", metavar="FILE", help="Where each pod's interface is: `ns/pod=ifname` lines (target bpf).")
 @click.option("--node", metavar="NAME", help="This machine's name as a Node.  [its host name]")
 def command(
@@ -39,8 +44,8 @@ def command(
     """
     if (directory is None) != detach:
         raise click.UsageError("give either DIR or --detach")
-    if target is not None and not detach:
-        raise click.UsageError("--target goes with --detach: the artifact tells its own")
+    if refused := [*_refused(detach=detach, target=target, variant=variant, bindings=bindings, node=node)]:
+        raise click.UsageError("; ".join(refused))
     if detach:
         applied = run_detach(target=target, variant=variant, dry_run=dry_run)
     else:
@@ -51,6 +56,20 @@ def command(
     if not applied.exit:
         click.echo(_summary(applied, dry_run=dry_run), err=True)
     return applied.exit
+
+
+def _refused(
+    *, detach: bool, target: str | None, variant: str | None, bindings: str | None, node: str | None
+) -> Iterator[str]:
+    """Options that mean nothing beside `--detach`, or without it."""
+    if target is not None and not detach:
+        yield "--target goes with --detach: the artifact tells its own"
+    if detach and variant is not None and target not in (None, IPTABLES):
+        yield f"--variant means nothing to the target {target}"
+    if detach and bindings is not None:
+        yield "--detach leaves every interface: --bindings means nothing to it"
+    if detach and node is not None:
+        yield "--detach removes what is loaded here, whichever node it is for: --node means nothing to it"
 
 
 def _summary(applied: Applied, *, dry_run: bool) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
+from npcompile.backends.iptables.limits import DEFAULT_MARK
 from npcompile.backends.registry import TARGETS
-from npcompile.backends.target import DEFAULT_MARK, Established, Options
+from npcompile.backends.target import Established, Options
 from npcompile.cli.output import show
 from npcompile.driver.emit import NOT_ATTEMPTED, run_emit
 
@@ -36,11 +37,13 @@ class _Mark(click.ParamType[int]):
     show_default=True,
     help="Whether connections that a new policy forbids go on when it is loaded.",
 )
-@click.option("--against", metavar="OLD_DIR", help="Write the steps from that artifact to this one, too.")
+@click.option("--against", metavar="OLD_DIR", help="Write the steps from that artifact to this one, too (not bpf).")
 @click.option("--lock", metavar="OLD_DIR", help="Keep the numbers of that artifact (bpf).")
 @click.option("--compile", "compiled", is_flag=True, help="Write the object, too (bpf; needs clang).")
-@click.option("--accept", is_flag=True, help="Accept what is allowed, rather than leave it to the rules after ours.")
-@click.option("--mark", type=_Mark(), default=hex(DEFAULT_MARK), show_default=True, help="The packet mark's bit.")
+@click.option(
+    "--accept", is_flag=True, help="Accept what is allowed, rather than leave it to the rules after ours (iptables)."
+)
+@click.option("--mark", type=_Mark(), help=f"The packet mark's bit (iptables).  [{DEFAULT_MARK:#x}]")
 def command(
     *,
     paths: tuple[str, ...],
@@ -54,7 +57,7 @@ def command(
     lock: str | None,
     compiled: bool,
     accept: bool,
-    mark: int,
+    mark: int | None,
 ) -> int:
     """Compile the policies in PATHS: files, directories, or `-` for standard input (default: the current directory)."""
     options = Options(node=node, accept=accept, mark=mark, established=Established(established))

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from npcompile.backends.bpf.target import BPF
+from npcompile.backends.filters.limits import BAD_OPTION
+from npcompile.backends.iptables.target import IPTABLES
 from npcompile.diagnostics.errors import InputError
 from npcompile.diagnostics.model import Diagnostic, diagnose
 from npcompile.driver.exit_codes import Exit
@@ -36,11 +39,13 @@ def run_apply(
     `node`: this machine's name as a Node; None: its host name.  `bindings`: a file that tells pods' interfaces.
     """
     artifact = read_stored(Path(directory))
+    here = node or os.uname().nodename
+    if refused := [*_refused(artifact.target, variant, bindings), *_wrong_node(artifact, here)]:
+        raise InputError(refused)
     known = loaders(variant, read_interfaces(bindings) if bindings is not None else {})
     if artifact.target not in known:
         message = f"`{directory}` is an artifact of the target `{artifact.target}`, which has no loader"
         raise InputError([diagnose(ARTIFACT, None, message, help=f"there are loaders for {', '.join(sorted(known))}")])
-    _check_node(artifact, node or os.uname().nodename)
     loader = known[artifact.target]
     applied = _attempt(lambda: loader.delta(artifact) if dry_run else loader.apply(artifact))
     others = tuple(_loaded_by_others(known, artifact.target)) if applied.exit is Exit.CLEAN else ()
@@ -63,6 +68,23 @@ def run_detach(*, target: str | None, variant: str | None, dry_run: bool) -> App
     )
 
 
+def _refused(target: str, variant: str | None, bindings: str | None) -> Iterator[Diagnostic]:
+    """Options that mean nothing to the artifact's target, and those that it cannot do without."""
+    if target != IPTABLES and variant is not None:
+        yield diagnose(
+            BAD_OPTION,
+            None,
+            f"the target `{target}` has no back ends that `--variant` could choose",
+            help="leave it out",
+        )
+    if target != BPF and bindings is not None:
+        message = f"the target `{target}` finds pods by their addresses, so `--bindings` means nothing to it"
+        yield diagnose(BAD_OPTION, None, message, help="leave it out")
+    if target == BPF and bindings is None:
+        message = f"the target `{BPF}` is attached to pods' interfaces, and `--bindings` does not say which those are"
+        yield diagnose(BAD_OPTION, None, message, help="give a file of lines `ns/pod=ifname`")
+
+
 def _attempt(act: Callable[[], Delta]) -> Applied:
     """What came of it.  A failure that was rolled back is a difference; one that was not leaves nothing known."""
     try:
@@ -76,11 +98,11 @@ def _attempt(act: Callable[[], Delta]) -> Applied:
     return Applied(steps=delta.steps, diagnostics=delta.diagnostics, cut=delta.cut)
 
 
-def _check_node(artifact: Stored, here: str) -> None:
+def _wrong_node(artifact: Stored, here: str) -> Iterator[Diagnostic]:
     node = artifact.manifest.get("node")
     if node is not None and node != here:
         message = f"the artifact is for the node `{node}`, and this is `{here}`"
-        raise InputError([diagnose(MACHINE, None, message, help=f"if this is that node, say `--node {node}`")])
+        yield diagnose(MACHINE, None, message, help=f"if this is that node, say `--node {node}`")
 
 
 def _loaded_by_others(known: Mapping[str, Loader], target: str) -> Iterator[Diagnostic]:

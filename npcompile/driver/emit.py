@@ -66,9 +66,8 @@ def run_emit(
     `against`: the directory of an older artifact; the steps from there are written, too.  `lock`: that of one whose
     numbers are kept.  `compiled`: with the object, where the target has programs.
     """
-    if target != BPF and (lock is not None or compiled):
-        message = f"`--lock` and `--compile` are of the target `{BPF}`: `{target}` has no numbers, and no programs"
-        raise InputError([diagnose(BAD_OPTION, None, message, help="leave them out")])
+    if refused := [*_refused(target, against, lock, compiled), *TARGETS[target].refused(options)]:
+        raise InputError(refused)
     if lock is not None:
         options = replace(options, earlier=read_stored(Path(lock)).files)
     sources = read_sources(paths)
@@ -96,6 +95,19 @@ def run_emit(
     _write(directory, {**artifact.files, **{name: data for _, name, data in delta}, MANIFEST: text.encode()})
     told = (*loaded.diagnostics, *artifact.diagnostics, *unbound, *_without_node(program, options))
     return Emitted(artifact=artifact, directory=directory, diagnostics=told)
+
+
+def _refused(target: str, against: str | None, lock: str | None, compiled: bool) -> Iterator[Diagnostic]:
+    """What means nothing to a target of the options that are no backend's."""
+    if target == BPF and against is not None:
+        message = f"the target `{BPF}` has no steps as files, so `--against` means nothing to it"
+        yield diagnose(BAD_OPTION, None, message, help="leave it out: `apply` asks the kernel what differs")
+    if target != BPF and lock is not None:
+        message = f"the target `{target}` has no numbers that `--lock` could keep"
+        yield diagnose(BAD_OPTION, None, message, help=f"leave it out, or emit the target `{BPF}`")
+    if target != BPF and compiled:
+        message = f"the target `{target}` has no programs that `--compile` could compile"
+        yield diagnose(BAD_OPTION, None, message, help=f"leave it out, or emit the target `{BPF}`")
 
 
 def _delta(against: str, artifact: Artifact) -> tuple[tuple[Step, str, bytes], ...]:

@@ -21,11 +21,18 @@ Service's port is closed."""
 MOST_ENTRIES = 1 << 24  # of a map: what is left of the kernel's limits once every entry takes some 100 bytes
 
 
-def wrong_input(cluster: Cluster, options: Options) -> Iterator[Diagnostic]:
-    """What of the options and the cluster the target cannot work with, beside what no packet filter can."""
+def wrong_options(options: Options) -> Iterator[Diagnostic]:
+    """What the target cannot do of what is asked for."""
     if options.accept:
         message = "the target `bpf` has no `--accept`: what its programs let pass meets every other filter"
         yield diagnose(BAD_OPTION, None, message, help="leave it out")
+    if options.mark is not None:
+        message = f"the target `bpf` uses no packet mark, so `{options.mark:#x}` cannot be it"
+        yield diagnose(BAD_OPTION, None, message, help="leave `--mark` out")
+
+
+def wrong_cluster(cluster: Cluster) -> Iterator[Diagnostic]:
+    """What of the cluster the target cannot work with, beside what no packet filter can."""
     owners: dict[Address, Pod | Node] = {a: node for node in cluster.nodes.values() for a in node.addresses}
     owners |= {a: pod for pod in cluster.pods if not pod.host_network for a in pod.addresses}
     for service in cluster.services:

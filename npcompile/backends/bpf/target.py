@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from npcompile.backends.bpf.emit import emit_maps
-from npcompile.backends.bpf.limits import closed_services, refuse_size, wrong_input
+from npcompile.backends.bpf.limits import closed_services, refuse_size, wrong_cluster, wrong_options
 from npcompile.backends.bpf.lower import lower
 from npcompile.backends.bpf.numbers import NO_NUMBERS, read_numbers, write_numbers
 from npcompile.backends.bpf.source import Features, render
 from npcompile.backends.bpf.structure import Tables
 from npcompile.backends.filters.limits import refuse_input
 from npcompile.backends.target import Artifact, Established, Options
+from npcompile.diagnostics.model import Diagnostic
 from npcompile.ir.program import Program
 
 MAPS_FILE = "maps.json"
@@ -28,9 +30,13 @@ class BpfTarget:
     name: str = BPF
     whole_services: bool = True
 
+    def refused(self, options: Options) -> Iterable[Diagnostic]:
+        """Accepting, and marks."""
+        return wrong_options(options)
+
     def emit(self, program: Program, options: Options) -> Artifact:
         """Lower a program; raises InputError for what the target cannot express."""
-        refuse_input(program, options, wrong_input(program.cluster, options))
+        refuse_input(program, options, (*self.refused(options), *wrong_cluster(program.cluster)))
         earlier = read_numbers(options.earlier.get(NUMBERS_FILE, b"")) if options.earlier else NO_NUMBERS
         tables, numbers = lower(program, options, earlier)
         refuse_size(tables)

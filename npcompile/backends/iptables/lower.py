@@ -18,6 +18,7 @@ from npcompile.backends.filters.plan import SUBJECT, Plan, PolicyKey, allowances
 from npcompile.backends.filters.sets import Capacity, SetBook
 from npcompile.backends.filters.sharing import shared
 from npcompile.backends.iptables import names
+from npcompile.backends.iptables.limits import mark_of
 from npcompile.backends.iptables.structure import (
     Action,
     Chain,
@@ -58,7 +59,7 @@ def lower(plan: Plan, known: Names, options: Options) -> Ruleset:
     """Lower a plan to both families' tables; one that no pod has an address in judges nothing."""
     lowered = [_lower_family(family, plan, known, accept=options.accept) for family in Family]
     return Ruleset(
-        mark=options.mark,
+        mark=mark_of(options),
         sets=tuple(one for _, sets in lowered for one in sets.sets),
         tables=tuple(table for table, _ in lowered),
     )

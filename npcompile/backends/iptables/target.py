@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from npcompile.backends.filters.inventory import take_inventory
@@ -14,9 +15,11 @@ from npcompile.backends.iptables.lower import lower
 from npcompile.backends.iptables.names import STYLE
 from npcompile.backends.iptables.structure import Ruleset
 from npcompile.backends.target import Artifact, Options
+from npcompile.diagnostics.model import Diagnostic
 from npcompile.ir.program import Program
 from npcompile.netset.cidrs import Family
 
+IPTABLES = "iptables"
 IPSET_FILE = "ipset.restore"
 TABLE_FILES = {Family.V4: "iptables.restore", Family.V6: "ip6tables.restore"}
 LOAD = (
@@ -30,12 +33,16 @@ LOAD = (
 class IptablesTarget:
     """Chains of the table `filter`, static, over sets that hold all that changes with pods."""
 
-    name: str = "iptables"
+    name: str = IPTABLES
     whole_services: bool = False
+
+    def refused(self, options: Options) -> Iterable[Diagnostic]:
+        """Marks that are not one free bit."""
+        return wrong_options(options)
 
     def emit(self, program: Program, options: Options) -> Artifact:
         """Lower a program for every node at once, or for one; raises InputError for what it cannot express."""
-        refuse_input(program, options, wrong_options(options))
+        refuse_input(program, options, self.refused(options))
         plan, ruleset = lower_program(program, options)
         refuse_size(ruleset)
         files = {IPSET_FILE: emit_sets(ruleset.sets)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from npcompile.backends.filters.inventory import take_inventory
@@ -14,7 +14,7 @@ from npcompile.backends.nftables.emit import emit_table
 from npcompile.backends.nftables.lower import lower
 from npcompile.backends.nftables.names import STYLE
 from npcompile.backends.nftables.structure import Table
-from npcompile.backends.target import DEFAULT_MARK, Artifact, Options
+from npcompile.backends.target import Artifact, Options
 from npcompile.diagnostics.model import Diagnostic, diagnose
 from npcompile.ir.program import Program
 
@@ -28,9 +28,13 @@ class NftablesTarget:
     name: str = "nftables"
     whole_services: bool = False
 
+    def refused(self, options: Options) -> Iterable[Diagnostic]:
+        """Accepting, and marks."""
+        return _wrong_options(options)
+
     def emit(self, program: Program, options: Options) -> Artifact:
         """Lower a program for every node at once, or for one; raises InputError for what it cannot express."""
-        refuse_input(program, options, _wrong_options(options))
+        refuse_input(program, options, self.refused(options))
         plan, table = lower_program(program, options)
         return Artifact(
             target=self.name,
@@ -55,7 +59,7 @@ def _wrong_options(options: Options) -> Iterator[Diagnostic]:
         message = "`--accept` means nothing to the target `nftables`: what another table drops, no table can accept"
         hint = "leave it out, and let the rules that drop by default accept instead; or use `--target iptables`"
         yield diagnose(BAD_OPTION, None, message, help=hint)
-    if options.mark != DEFAULT_MARK:
+    if options.mark is not None:
         message = f"the target `nftables` uses no packet mark, so `{options.mark:#x}` cannot be it"
         yield diagnose(BAD_OPTION, None, message, help="leave `--mark` out")
 

@@ -72,6 +72,38 @@ def test_a_target_without_a_loader(artifact: Path) -> None:
     assert "`abacus`, which has no loader" in refused(artifact).err
 
 
+def test_options_that_mean_nothing_to_the_target_are_named_all_at_once(artifact: Path, tmp_path: Path) -> None:
+    assert "NPC705" in refused(artifact, "--bindings", "nowhere").err
+    other = tmp_path / "other"
+    assert npcompile("emit", "examples/payments", "--target", "nftables", "-o", other).code == 0
+    said = refused(other, "--bindings", "nowhere", "--variant", "nft").err
+    assert said.count("NPC705") == 2
+    assert "`--bindings` means nothing" in said and "`--variant` could choose" in said
+
+
+def test_the_target_bpf_needs_to_know_the_interfaces(tmp_path: Path) -> None:
+    built = tmp_path / "built"
+    assert npcompile("emit", "examples/payments", "--target", "bpf", "-o", built, "--node", "worker-1").code == 0
+    said = refused(built, "--variant", "nft", "--node", "worker-2").err
+    assert "`--bindings` does not say which" in said and "`--variant` could choose" in said
+    assert "for the node `worker-1`" in said
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--bindings", "x"),
+        ("--node", "worker-1"),
+        ("--target", "nftables", "--variant", "nft"),
+        ("--target", "bpf", "--variant", "legacy", "--bindings", "x", "--node", "worker-1"),
+    ],
+)
+def test_options_that_mean_nothing_to_detaching(options: tuple[str, ...]) -> None:
+    said = refused("--detach", *options).err
+    for option in {"--bindings", "--node", "--variant"} & {*options}:
+        assert option in said
+
+
 def test_the_artifact_of_another_node(artifact: Path) -> None:
     change(artifact, node="worker-7")
     assert "for the node `worker-7`" in refused(artifact).err

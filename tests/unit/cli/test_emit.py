@@ -177,12 +177,22 @@ def test_bpf_keeps_the_numbers_of_an_earlier_artifact(source: Path, tmp_path: Pa
     assert [one["id"] for one in endpoints] == [101 + place for place in range(len(endpoints))]
 
 
-@pytest.mark.parametrize("options", [("--lock", "old"), ("--compile",)])
-def test_what_only_bpf_has_is_refused_elsewhere(source: Path, tmp_path: Path, options: tuple[str, ...]) -> None:
-    result = npcompile("emit", source, "--target", "nftables", "-o", tmp_path / "new", *options)
-    assert result.code == 2
-    assert "NPC705" in result.err
-    assert not (tmp_path / "new").exists()
+FOREIGN = {
+    "bpf": {"--accept": (), "--mark": ("0x1000000",), "--against": ("old",)},
+    "iptables": {"--lock": ("old",), "--compile": ()},
+    "nftables": {"--accept": (), "--mark": ("0x1000000",), "--lock": ("old",), "--compile": ()},
+}
+
+
+@pytest.mark.parametrize("target", FOREIGN)
+def test_options_of_other_targets_are_refused_all_at_once(source: Path, tmp_path: Path, target: str) -> None:
+    foreign = {option: (option, *values) for option, values in FOREIGN[target].items()}
+    for words in ([word for own in foreign.values() for word in own], *map(list, foreign.values())):
+        result = npcompile("emit", source, "--target", target, "-o", tmp_path / "new", *words)
+        assert result.code == 2
+        assert {option for option in foreign if f"`{option}" in result.err} == foreign.keys() & {*words}
+        assert result.err.count("NPC705") == len(foreign.keys() & {*words})
+        assert not (tmp_path / "new").exists()
 
 
 def test_a_lock_is_an_artifact_of_the_same_target(source: Path, tmp_path: Path) -> None:
