@@ -12,10 +12,10 @@ from npcompile.diagnostics.errors import InputError
 from npcompile.diagnostics.model import diagnose
 from npcompile.ir.flow import Verdict
 from npcompile.readers.bpf_maps import Maps, read_maps
+from npcompile.runtime.bpf.counters import counted
 from npcompile.runtime.bpf.events import EVENTS_LOST, Event, decode
 from npcompile.runtime.bpf.libbpf import Map, RingBuffer
 from npcompile.runtime.bpf.loaded import EVENTS, REASON_HITS, Bound, Here, close
-from npcompile.runtime.bpf.loader import counted
 from npcompile.runtime.bpf.maps import read_generation
 from npcompile.runtime.loader import MACHINE
 

@@ -23,8 +23,8 @@ from npcompile.diagnostics.errors import InputError
 from npcompile.ir.flow import Flow
 from npcompile.ir.policy import Direction
 from npcompile.ir.program import Program
-from npcompile.runtime.bpf import attach, capacity
-from npcompile.runtime.bpf import loader as loader_module
+from npcompile.runtime.bpf import attach, capacity, transition
+from npcompile.runtime.bpf.counters import counted
 from npcompile.runtime.bpf.loaded import Here, close
 from npcompile.runtime.bpf.loader import BpfLoader
 from npcompile.runtime.loader import LoadError, Stored
@@ -145,8 +145,8 @@ def test_every_step_allows_what_old_and_new_agree_on(
     asked = [flow for flow in ASKED if flow.port == 80]
     before = node.verdicts(asked)
     seen: list[dict[Flow, bool]] = []
-    real = {name: getattr(loader_module.attach, name) for name in ("attach", "detach")}
-    flip = loader_module.change
+    real = {name: getattr(transition.attach, name) for name in ("attach", "detach")}
+    flip = transition.change
 
     def watched(name: str) -> object:
         def act(*arguments: object) -> None:
@@ -163,8 +163,8 @@ def test_every_step_allows_what_old_and_new_agree_on(
         return result
 
     for name in real:
-        monkeypatch.setattr(loader_module.attach, name, watched(name))
-    monkeypatch.setattr(loader_module, "change", change)
+        monkeypatch.setattr(transition.attach, name, watched(name))
+    monkeypatch.setattr(transition, "change", change)
     LOADER.apply(stored(new, "bpf"))
     after = node.verdicts(asked)
     assert len(seen) >= 2
@@ -207,8 +207,8 @@ def sends(frame: bytes, repeat: int = 1) -> bool:
 def test_maps_that_are_too_small_are_replaced(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capacity, "_LEAST", 1)
     moves = []
-    real = loader_module._move
-    monkeypatch.setattr(loader_module, "_move", lambda *arguments: moves.append(1) or real(*arguments))
+    real = transition._move
+    monkeypatch.setattr(transition, "_move", lambda *arguments: moves.append(1) or real(*arguments))
     LOADER.apply(stored(EGRESS_ONLY, "bpf"))
     assert len(moves) == 1
     for program in (*HISTORY, WIDER):
@@ -234,7 +234,7 @@ def test_counts_go_on_under_new_numbers(node: Node) -> None:
 def hits() -> dict[str, int]:
     """What rules have allowed, by their policies' names."""
     names = {one.id: one.policy.name for one in BpfTarget().emit(WIDER, Options()).rules}
-    return {names[origin]: count for origin, count in loader_module.counted(Here.of_thread()).items() if count}
+    return {names[origin]: count for origin, count in counted(Here.of_thread()).items() if count}
 
 
 def test_what_cannot_be_loaded_touches_nothing(node: Node) -> None:

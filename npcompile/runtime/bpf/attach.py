@@ -8,6 +8,7 @@ attached stays.  Ours come first: a program that says "pass" ends the asking, ou
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -45,7 +46,7 @@ def own_addresses() -> frozenset[Address]:
 
 def attach(ifindex: int, programs: Mapping[Direction, Program]) -> None:
     """Put the programs at an interface, each in the place of an earlier one of ours, if there is one."""
-    with _netlink() as route:
+    with _netlink(f"attach to {_name(ifindex)}") as route:
         with _tolerated(errno.EEXIST):
             route.tc("add", "clsact", index=ifindex)
         for direction, program in programs.items():
@@ -58,15 +59,19 @@ def attached() -> Mapping[int, frozenset[Direction]]:
     found: dict[int, set[Direction]] = {}
     with _netlink() as route:
         for index in interfaces().values():
-            for direction in Direction:
-                if (_PRIORITY, _HANDLE) in _filters(route, index, direction):
-                    found.setdefault(index, set()).add(direction)
+            with _tolerated(errno.ENODEV):  # it may go meanwhile
+                for direction in Direction:
+                    if (_PRIORITY, _HANDLE) in _filters(route, index, direction):
+                        found.setdefault(index, set()).add(direction)
     return {index: frozenset(hooks) for index, hooks in found.items()}
 
 
 def detach(ifindex: int) -> None:
-    """Remove the programs of ours from an interface, and the qdisc if nothing else is attached to it."""
-    with _netlink() as route:
+    """Remove the programs of ours from an interface, and the qdisc if nothing else is attached to it.
+
+    An interface that is gone has none.
+    """
+    with _netlink(f"detach from {_name(ifindex)}") as route, _tolerated(errno.ENODEV):
         for direction in Direction:
             if (_PRIORITY, _HANDLE) in _filters(route, ifindex, direction):
                 route.tc("del-filter", "bpf", ifindex, _HANDLE, **_filter(direction))
@@ -84,9 +89,16 @@ def _filters(route: IPRoute, index: int, direction: Direction) -> frozenset[tupl
     return frozenset((one["info"] >> 16, one["handle"]) for one in route.get_filters(index, parent=_HANDLES[direction]))
 
 
+def _name(ifindex: int) -> str:
+    try:
+        return f"`{socket.if_indextoname(ifindex)}`"
+    except OSError:
+        return f"interface {ifindex}"
+
+
 @contextmanager
-def _netlink() -> Iterator[IPRoute]:
-    """The kernel's side; its failures are OSErrors."""
+def _netlink(doing: str = "look at the interfaces") -> Iterator[IPRoute]:
+    """The kernel's side; its failures are OSErrors that say what was being done."""
     try:
         from pyroute2 import IPRoute
         from pyroute2.netlink.exceptions import NetlinkError
@@ -97,7 +109,7 @@ def _netlink() -> Iterator[IPRoute]:
         with IPRoute() as route:
             yield route
     except NetlinkError as error:
-        raise OSError(error.code, f"tc: {error}") from None
+        raise OSError(error.code, f"{doing}: {os.strerror(error.code)}") from None
 
 
 @contextmanager

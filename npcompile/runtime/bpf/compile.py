@@ -6,6 +6,7 @@ import hashlib
 import platform
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from npcompile.diagnostics.errors import InputError
@@ -31,10 +32,11 @@ def compile_object(source: str, cache: Path | None = None) -> bytes:
     if place.is_file():
         return place.read_bytes()
     made = _run_clang(source, flags)
-    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=cache, delete=False) as file:
-        file.write(made)
-    Path(file.name).replace(place)  # whole or not at all, whoever else compiles
+    with suppress(OSError):  # it is compiled again, then
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=cache, delete=False) as file:
+            file.write(made)
+        Path(file.name).replace(place)  # whole or not at all, whoever else compiles
     return made
 
 

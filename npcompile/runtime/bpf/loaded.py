@@ -27,6 +27,7 @@ _PINS = PLACE / "bpf"
 FLOWS = ("np_flows4", "np_flows6")
 RULE_HITS, REASON_HITS, EVENTS = "np_rule_hits", "np_reason_hits", "np_events"
 MAPS = (GENERATION, *(table.name for table in TABLES), *FLOWS, RULE_HITS, REASON_HITS, EVENTS)
+_CURRENT, _STALE = "current.json", "stale.json"
 _SO_NETNS_COOKIE = 71  # asm-generic/socket.h
 _PROGRAMS = ("np_from_pod", "np_to_pod")
 
@@ -65,14 +66,28 @@ class Here:
     def current(self) -> Current | None:
         """What counts; None: nothing is loaded, or it went with a restart of the machine."""
         try:
-            found = Current(**json.loads((self.files / "current.json").read_text(encoding="utf-8")))
+            found = Current(**json.loads((self.files / _CURRENT).read_text(encoding="utf-8")))
         except FileNotFoundError:
             return None
         return found if (self.pins / found.pins).is_dir() else None
 
     def set_current(self, current: Current) -> None:
         """From now on other pins count."""
-        self._write("current.json", json.dumps(asdict(current)))
+        self._write(_CURRENT, json.dumps(asdict(current)))
+
+    def stale(self) -> frozenset[int]:
+        """Interfaces of which flows may be remembered that their pods of today were never allowed."""
+        try:
+            return frozenset(json.loads((self.files / _STALE).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return frozenset()
+
+    def set_stale(self, indices: Iterable[int]) -> None:
+        """Write them down before their pods change, so that a kill in between forgets none; none: remove the note."""
+        if found := sorted(indices):
+            self._write(_STALE, json.dumps(found))
+        else:
+            (self.files / _STALE).unlink(missing_ok=True)
 
     def artifact(self, generation: int) -> Bound | None:
         """The artifact of a generation, as long as it is kept."""
@@ -125,13 +140,19 @@ class Here:
         """Pins that do not count."""
         yield from (path.name for path in self.pins.glob("*") if path.name != pins)
 
+    def is_empty(self) -> bool:
+        """Whether nothing of ours is left, of what counts or not."""
+        return not self.files.exists() and not self.pins.exists()
+
     def clear(self) -> None:
-        """Remove everything."""
+        """Remove everything; nothing counts from the start on."""
+        (self.files / _CURRENT).unlink(missing_ok=True)
         for pins in self.others(""):
             self.unpin(pins)
         with suppress(FileNotFoundError):
             self.pins.rmdir()
-        shutil.rmtree(self.files, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self.files)
 
     def _write(self, name: str, text: str) -> None:
         self.files.mkdir(mode=0o700, parents=True, exist_ok=True)

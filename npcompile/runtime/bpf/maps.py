@@ -27,6 +27,15 @@ class Change:
     write: tuple[tuple[bytes, bytes], ...]
 
 
+def fits(maps: Mapping[str, Map]) -> bool:
+    """Whether the values are of the sizes that this version knows."""
+    return all(
+        maps[table.name].value_size == len(table.value((bytes(table.slot), bytes(table.slot))))
+        for table in TABLES
+        if table.name in maps
+    )
+
+
 def read_generation(maps: Mapping[str, Map]) -> int:
     """The number that the programs read."""
     value = maps[GENERATION].get(_FIRST)
@@ -83,11 +92,16 @@ def flip(maps: Mapping[str, Map], new: Image) -> int:
     generation = read_generation(maps) + 1
     maps[GENERATION].put(_FIRST, struct.pack("=Q", generation))
     wait_for_programs()
-    for table in TABLES:
-        if table.name in maps:
-            _settle(maps[table.name], table, new.get(table.name, {}))
+    settle(maps, new)
     wait_for_programs()
     return generation
+
+
+def settle(maps: Mapping[str, Map], image: Image) -> None:
+    """Make both slots say what the one that counts says, `image`, and remove everything else."""
+    for table in TABLES:
+        if table.name in maps:
+            _settle(maps[table.name], table, image.get(table.name, {}))
 
 
 def _settle(target: Map, table: Table, new: Slots) -> None:
