@@ -90,8 +90,8 @@ ELSEWHERE = RuleCode(code="NPC713", slug="loaded-elsewhere", severity=Severity.W
 allow it.  Remove those that are meant no more, with `npcompile apply --detach`."""
 
 LEFT_BEHIND = RuleCode(code="NPC714", slug="left-behind", severity=Severity.WARNING)
-"""A set of ours that has no effect any more could not be removed yet, since rules of others still ask it, or the kernel
-has not let go of it.  The next `apply` tries again."""
+"""A set or a pinned map of ours that has no effect any more could not be removed yet, since rules of others still ask
+it, or the kernel has not let go of it.  The next `apply` tries again."""
 
 
 class LoadError(Exception):

@@ -19,14 +19,14 @@ from npcompile.diagnostics.errors import InputError
 from npcompile.ir.flow import Flow
 from npcompile.ir.policy import Direction
 from npcompile.ir.program import Program
-from npcompile.runtime.bpf import attach, loaded, transition
+from npcompile.runtime.bpf import attach, capacity, loaded, loader, transition
 from npcompile.runtime.bpf import maps as maps_module
 from npcompile.runtime.bpf.libbpf import Map
 from npcompile.runtime.bpf.loaded import Here
 from npcompile.runtime.bpf.loader import BpfLoader
 from npcompile.runtime.loader import LEFT_BEHIND, Delta, LoadError, Stored
 from tests.kernel import frames as f
-from tests.kernel.applying import BOTH, EGRESS_ONLY, INGRESS_ONLY, WIDER, pod, program
+from tests.kernel.applying import BOTH, EGRESS_ONLY, INGRESS_ONLY, WIDER, having, pod, policy, program
 from tests.kernel.test_bpf_apply import ASKED, BINDINGS, LOADER, Node, assert_says, made, sends
 from tests.kernel.wire import run
 
@@ -281,6 +281,29 @@ def test_ctrl_c_is_rolled_back(monkeypatch: pytest.MonkeyPatch) -> None:
                 load(artifact(INGRESS_ONLY))
         assert Seen.of(node) == before
         assert LOADER.delta(artifact(EGRESS_ONLY)).steps == ()
+
+
+def test_a_map_that_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loader computes the sizes, so here they are kept from it."""
+    monkeypatch.setattr(capacity, "_LEAST", 1)
+    real = loader.sizes
+    monkeypatch.setattr(loader, "sizes", lambda *arguments: {**real(*arguments), "np_rule_hits": 4096})
+    monkeypatch.setattr(loader, "too_small", lambda *_: False)
+    with made() as node:
+        load(artifact(EGRESS_ONLY))
+        before = Seen.of(node)
+        full = "write np_[a-z0-9]*: the map is full"
+        with pytest.raises(LoadError, match=full) as raised:
+            load(artifact(crowded()))
+        assert raised.value.restored
+        assert Seen.of(node) == before
+
+
+def crowded() -> Program:
+    """One with many ports."""
+    server, client = having(app="server"), having(app="client")
+    many = (policy(f"more{n}", server, Direction.INGRESS, client, port=1000 + 2 * n) for n in range(40))
+    return replace(EGRESS_ONLY, policies=(*EGRESS_ONLY.policies, *many))
 
 
 def test_programs_that_the_kernel_refuses(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,6 +86,13 @@ def _check(result: int, what: str) -> int:
     return result
 
 
+def _written(result: int, name: str) -> None:
+    """A hash says E2BIG, and a trie ENOSPC, of an entry too many."""
+    if result in (-errno.E2BIG, -errno.ENOSPC):
+        raise OSError(-result, f"write {name}: the map is full")
+    _check(result, f"write {name}")
+
+
 def _pointer(value: int | None, what: str) -> c_void_p:
     if not value:
         number = ctypes.get_errno()
@@ -143,7 +150,7 @@ class Map:
 
     def put(self, key: bytes, value: bytes, flags: int = ANY) -> None:
         """Write one entry."""
-        _check(_library().bpf_map_update_elem(self.fd, key, value, c_uint64(flags)), f"write {self.name}")
+        _written(_library().bpf_map_update_elem(self.fd, key, value, c_uint64(flags)), self.name)
 
     def delete(self, key: bytes) -> None:
         """Remove an entry, which must exist."""
@@ -172,7 +179,7 @@ class Map:
             count = c_uint32(len(part))
             keys, values = b"".join(key for key, _ in part), b"".join(value for _, value in part)
             result = _library().bpf_map_update_batch(self.fd, keys, values, byref(count), byref(options))
-            _check(result, f"write {self.name}")
+            _written(result, self.name)
 
     def delete_all(self, keys: Iterable[bytes]) -> None:
         """Remove entries, as far as they exist."""
