@@ -72,10 +72,12 @@ class Inventory:
 
     def selected(self, peer: PodPeer, home: str) -> Iterator[Pod]:
         """The pods that a peer means in a policy of the namespace `home`."""
-        for name, groups in self.groups.items():
-            wanted = peer.namespaces
-            if name == home if wanted is None else matches(wanted, self.namespaces[name].labels):
-                yield from (pod for group in groups if matches(peer.pods, group.labels) for pod in group.pods)
+        wanted = peer.namespaces
+        if wanted is None:
+            chosen = [self.groups.get(home, ())]
+        else:
+            chosen = [groups for name, groups in self.groups.items() if matches(wanted, self.namespaces[name].labels)]
+        return (pod for groups in chosen for group in groups if matches(peer.pods, group.labels) for pod in group.pods)
 
 
 def is_subject(pod: Pod, node: str | None) -> bool:
@@ -113,8 +115,10 @@ def profiles(policies: Iterable[Policy], inventory: Inventory, direction: Direct
     for namespace, groups in inventory.groups.items():
         for group in groups:
             subjects = tuple(inventory.subjects_in(group))
+            if not subjects:
+                continue
             isolating = tuple(p for p in by_namespace[namespace] if matches(p.subjects, group.labels))
-            if isolating and subjects:
+            if isolating:
                 found.setdefault(tuple(p.key for p in isolating), (isolating, []))[1].extend(subjects)
     return tuple(
         Profile(direction=direction, policies=isolating, pods=tuple(pods))
@@ -124,13 +128,16 @@ def profiles(policies: Iterable[Policy], inventory: Inventory, direction: Direct
 
 def address_of(pod: Pod, family: Family) -> Address | None:
     """A pod's address of a family: the bare number, without the scope that Python keeps with an IPv6 address."""
-    return next((at(point(address)) for address in pod.addresses if address.version == family.value), None)
+    for address in pod.addresses:
+        if address.version == family:
+            return at(point(address)) if family is Family.V6 else address
+    return None
 
 
 def addresses_of(pods: Iterable[Pod], family: Family) -> tuple[Address, ...]:
     """The addresses that pods have in a family, sorted, each once."""
-    found = {address for pod in pods if (address := address_of(pod, family)) is not None}
-    return tuple(sorted(found, key=int))
+    found = {int(address): address for pod in pods if (address := address_of(pod, family)) is not None}
+    return tuple(found[number] for number in sorted(found))
 
 
 def matches(selector: Selector, labels: Labels) -> bool:

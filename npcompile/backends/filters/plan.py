@@ -38,7 +38,6 @@ class Plan:
     profiles: Mapping[Direction, tuple[Profile, ...]]
     policies: Mapping[Direction, tuple[Policy, ...]]
     profile_chains: Mapping[tuple[Direction, ProfileKey], str]
-    policy_chains: Mapping[tuple[Direction, PolicyKey], str]
     rule_ids: Mapping[tuple[PolicyKey, Direction, int], str]
     dispatch: Mapping[Direction, str]
 
@@ -86,11 +85,6 @@ def make_plan(program: Program, inventory: Inventory, names: Names) -> Plan:
             (direction, one.key): names.profile_chain((direction.value, one.key))
             for direction, of in found.items()
             for one in of
-        },
-        policy_chains={
-            (direction, policy.key): names.policy_chain((direction.value, *policy.key))
-            for direction, of in policies.items()
-            for policy in of
         },
         rule_ids={
             (policy.key, direction, rule.index): names.rule(policy, rule)
@@ -145,7 +139,8 @@ def _port_matches(policy: Policy, rule: Rule, book: SetBook) -> Iterator[tuple[R
     numeric = union(
         port_range(item.protocol, item.first, item.last) for item in rule.match.ports if isinstance(item, PortRange)
     )
-    for protocol in Protocol:
+    mentioned = {item.protocol for item in rule.match.ports}
+    for protocol in (one for one in Protocol if one in mentioned):
         own = numeric & all_ports(protocol)
         if own and own == all_ports(protocol):
             yield (OfProtocol(protocol),)

@@ -45,23 +45,24 @@ def emit_sets(sets: Iterable[FilterSet]) -> bytes:
     """
     ordered = sorted(sets, key=lambda one: one.name)
     isolating = [one for one in ordered if one.isolates]
+    members = {one.name: [_member(member) for member in one.members] for one in ordered}
     lines: list[str] = []
     for one in isolating:
         lines.append(_create(one.name, one))
-        lines += (f"add {one.name} {member} -exist" for member in _members(one))
+        lines += [f"add {one.name} {member} -exist" for member in members[one.name]]
     for one in (*(one for one in ordered if not one.isolates), *isolating):
-        lines += _reload(one)
+        lines += _reload(one, members[one.name])
     return "".join(f"{line}\n" for line in lines).encode("ascii")
 
 
-def _reload(one: FilterSet) -> Iterator[str]:
+def _reload(one: FilterSet, members: Iterable[str]) -> Iterator[str]:
     """Replace a set's members in one step.  The flush is for what an interrupted load may have left."""
     temporary = one.name + TEMPORARY
     if not one.isolates:
         yield _create(one.name, one)
     yield _create(temporary, one)
     yield f"flush {temporary}"
-    yield from (f"add {temporary} {member}" for member in _members(one))
+    yield from [f"add {temporary} {member}" for member in members]
     yield f"swap {temporary} {one.name}"
     yield f"destroy {temporary}"
 
@@ -69,10 +70,6 @@ def _reload(one: FilterSet) -> Iterator[str]:
 def _create(name: str, one: FilterSet) -> str:
     family = "inet" if one.family is Family.V4 else "inet6"
     return f"create {name} {_TYPES[one.kind]} family {family} maxelem {one.capacity} -exist"
-
-
-def _members(one: FilterSet) -> Iterator[str]:
-    return (_member(member) for member in one.members)
 
 
 def _member(member: Address | Network | Declared) -> str:

@@ -78,7 +78,7 @@ def _lower_family(family: Family, plan: Plan, known: Names, *, accept: bool) -> 
     for direction in (Direction.EGRESS, Direction.INGRESS):
         judged = plan.profiles[direction] if family in plan.families else ()
         chains += _dispatch(plan, direction, judged, book, known)
-        chains += _policies(plan, direction, judged, book)
+        chains += _policies(plan, direction, judged, book, known)
     hooks = (Hook(builtin="FORWARD", chain=names.FORWARD), Hook(builtin="INPUT", chain=names.INPUT))
     return Table(family=family, chains=tuple(chains), hooks=hooks), book
 
@@ -151,7 +151,9 @@ def _to_profile(plan: Plan, one: Profile, asked: InSet) -> Line:
     return Line(matches=(asked,), action=Goto(plan.profile_chains[one.direction, one.key]))
 
 
-def _policies(plan: Plan, direction: Direction, judged: tuple[Profile, ...], book: SetBook) -> Iterator[Chain]:
+def _policies(
+    plan: Plan, direction: Direction, judged: tuple[Profile, ...], book: SetBook, known: Names
+) -> Iterator[Chain]:
     """The chains of profiles and policies.
 
     A policy has a chain of its own where that takes fewer lines than to repeat its lines in each profile; one that
@@ -163,7 +165,7 @@ def _policies(plan: Plan, direction: Direction, judged: tuple[Profile, ...], boo
         for policy in plan.policies[direction]
         if policy.key in selecting
     }
-    chains = {key: plan.policy_chains[direction, key] for key in sorted(shared(judged, allowed))}
+    chains = {key: known.policy_chain((direction.value, *key)) for key in sorted(shared(judged, allowed))}
     for one in judged:
         lines = chained.from_iterable(_profile(one, allowed, chains))
         yield Chain(name=plan.profile_chains[direction, one.key], lines=tuple(lines))

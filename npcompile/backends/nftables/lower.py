@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from npcompile.backends.filters.inventory import Profile, addresses_of
 from npcompile.backends.filters.matches import InSet, OfProtocol, RuleMatch, ToPorts
+from npcompile.backends.filters.names import Names
 from npcompile.backends.filters.plan import SUBJECT, Plan, PolicyKey, allowances
 from npcompile.backends.filters.sets import SetBook
 from npcompile.backends.filters.sharing import shared
@@ -43,7 +44,7 @@ _ALLOWED: Mapping[Direction, Action | Goto] = {Direction.EGRESS: Goto(names.INGR
 _DENIED: Mapping[Direction, tuple[Line, ...]] = {Direction.EGRESS: (), Direction.INGRESS: (Line(action=Action.DROP),)}
 
 
-def lower(plan: Plan, books: Iterable[SetBook]) -> Table:
+def lower(plan: Plan, books: Iterable[SetBook], known: Names) -> Table:
     """Lower a plan; `books` has an empty one for each of its families."""
     used = tuple(books)
     chains = [
@@ -52,7 +53,7 @@ def lower(plan: Plan, books: Iterable[SetBook]) -> Table:
     ]
     for direction in (Direction.EGRESS, Direction.INGRESS):
         chains.append(_dispatch(plan, direction))
-        chains += _policies(plan, direction, used)
+        chains += _policies(plan, direction, used, known)
     return Table(
         chains=tuple(chains),
         sets=tuple(one for book in used for one in book.sets),
@@ -107,11 +108,11 @@ def _pairs(plan: Plan) -> Iterator[PairSet]:
         yield PairSet(name=names.itself_set(family), family=family, members=addresses_of(isolated, family))
 
 
-def _policies(plan: Plan, direction: Direction, books: tuple[SetBook, ...]) -> Iterator[Chain]:
+def _policies(plan: Plan, direction: Direction, books: tuple[SetBook, ...], known: Names) -> Iterator[Chain]:
     """The chains of profiles, and of policies that several share."""
     judged = plan.profiles[direction]
     allowed = {policy.key: tuple(_lines(plan, policy, direction, books)) for policy in plan.policies[direction]}
-    chains = {key: plan.policy_chains[direction, key] for key in sorted(shared(judged, allowed))}
+    chains = {key: known.policy_chain((direction.value, *key)) for key in sorted(shared(judged, allowed))}
     for one in judged:
         lines = (*_profile(one, allowed, chains), *_DENIED[direction])
         yield Chain(name=plan.profile_chains[direction, one.key], lines=lines)

@@ -50,7 +50,7 @@ def lower_program(program: Program, options: Options) -> tuple[Plan, Table]:
     """The plan and the structure, before any text."""
     names = Names(STYLE)
     plan = make_plan(program, take_inventory(program, options.node), names)
-    return plan, lower(plan, [SetBook(family, plan.inventory, names) for family in plan.families])
+    return plan, lower(plan, [SetBook(family, plan.inventory, names) for family in plan.families], names)
 
 
 def _wrong_options(options: Options) -> Iterator[Diagnostic]:
