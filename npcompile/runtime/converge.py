@@ -29,6 +29,13 @@ class Kernel(Protocol[State, Wanted]):
         """What is loaded; raises ProgramError."""
         ...
 
+    def reread(self, before: State, steps: Sequence[Step]) -> State:
+        """What is loaded after steps that were done to `before`: as `read`, but for what is known not to have changed.
+
+        Raises ProgramError.
+        """
+        ...
+
     def wanted(self, state: State) -> Wanted:
         """What would have to be wanted to stay where we are."""
         ...
@@ -111,7 +118,7 @@ def _reach(kernel: Kernel[State, Wanted], state: State, wanted: Wanted, work: _W
         work.do(steps)
         if all(step.last for step in steps):
             return
-        state = kernel.read()
+        state = kernel.reread(state, steps)
         if all(step.last for step in kernel.steps(state, wanted)):
             return
     raise ProgramError("the kernel holds something else than what was loaded: others change it at the same time")

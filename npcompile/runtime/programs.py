@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from npcompile.diagnostics.errors import InputError
 from npcompile.diagnostics.model import diagnose
@@ -18,6 +19,7 @@ LOCK_SECONDS = 30.0
 _LIMIT = 120.0  # seconds that a program may take; the xtables lock has its own limit
 _PATIENCE = 1.0  # seconds for the kernel to let go of sets whose rules are gone
 _ENVIRONMENT = {"LC_ALL": "C"}
+_LINE_NUMBER = re.compile(r"\bline (\d+)\b")
 
 
 class ProgramError(Exception):
@@ -39,42 +41,60 @@ def need(programs: Iterable[str]) -> None:
 
 
 def outputs(commands: Sequence[Sequence[str]]) -> list[str]:
-    """What programs print that only read, run side by side; raises ProgramError."""
-    running = [
-        subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | _ENVIRONMENT,
-        )
-        for command in commands
-    ]
-    done = [_finish(command, one) for command, one in zip(commands, running, strict=True)]
-    for command, one, (_, errors) in zip(commands, running, done, strict=True):
-        if one.returncode != 0:
-            raise ProgramError(_failure(command, errors, one.returncode))
-    return [output for output, _ in done]
+    """What programs print that only read, run side by side; raises ProgramError.
+
+    They print to memory: nft writes many small pieces, and would wake us for each of a pipe's.
+    """
+    with ExitStack() as stack:
+        printed = [stack.enter_context(os.fdopen(os.memfd_create("npcompile"), "w+b")) for _ in commands]
+        running = [
+            subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=os.environ | _ENVIRONMENT,
+            )
+            for command, file in zip(commands, printed, strict=True)
+        ]
+        complaints = [_finish(command, one)[1] for command, one in zip(commands, running, strict=True)]
+        for command, one, errors in zip(commands, running, complaints, strict=True):
+            if one.returncode != 0:
+                raise ProgramError(_failure(command, errors, one.returncode))
+        for file in printed:
+            file.seek(0)
+        return [file.read().decode(errors="surrogateescape") for file in printed]
 
 
 def run(step: Step, lock: int) -> None:
     """Do a step; raises ProgramError.
 
     The program keeps the lock should we be killed, so that the next apply waits for its end, and it is in a session of
-    its own, so that Ctrl-C ends us and not it.  A last step is given time, and retried line by line.
+    its own, so that Ctrl-C ends us and not it.  What a last step cannot do at once it is given time for.
+    """
+    errors = _tidy(step, lock) if step.last else _feed(step.command, step.text, lock)
+    if errors:
+        raise ProgramError(errors)
+
+
+def _tidy(step: Step, lock: int) -> str:
+    """Do every line that can be done; what was complained of the others.
+
+    A program stops at the first line that fails, and tells its number.
     """
     deadline = time.monotonic() + _PATIENCE
-    lines = [step.text] if not step.last else step.text.splitlines(keepends=True)
+    left = step.text.splitlines(keepends=True)
     failed: list[str] = []
-    for text in lines:
-        while errors := _feed(step.command, text, lock):
-            if not step.last or time.monotonic() > deadline:
-                failed.append(errors)
-                break
+    while left and (errors := _feed(step.command, "".join(left), lock)):
+        number = _LINE_NUMBER.search(errors)
+        left = left[int(number[1]) - 1 if number else 0 :]
+        if time.monotonic() > deadline:
+            failed.append(errors)
+            left = left[1:]
+        else:
             time.sleep(0.005)
-    if failed:
-        raise ProgramError("; ".join(failed))
+    return "; ".join(failed)
 
 
 def _feed(command: Sequence[str], text: str, lock: int) -> str:

@@ -20,6 +20,7 @@ from npcompile.ir.program import Program
 from npcompile.runtime.iptables import IptablesLoader
 from npcompile.runtime.loader import Loader
 from npcompile.runtime.nftables import NftablesLoader
+from npcompile.runtime.nftables.generation import following, generation
 from npcompile.runtime.programs import locked
 from npcompile.runtime.programs import run as run_step
 from tests.kernel.applying import (
@@ -141,6 +142,40 @@ def test_a_transaction_that_fails_changes_nothing(tmp_path: Path) -> None:
         assert failed.returncode == 1
         assert b"loaded again" in failed.stderr
         assert listed(where) == before
+
+
+def test_a_change_by_others_right_after_our_transaction_is_found_and_undone(tmp_path: Path) -> None:
+    """What nobody else can have changed is not read again: so it must be noticed that somebody did."""
+    first, second = write(BOTH, "nftables", tmp_path / "1"), write(RESTARTED, "nftables", tmp_path / "2")
+    meddle = '$real "$@"; $real add rule inet npcompile forward accept; exit 0'
+    path = shim(
+        tmp_path / "bin",
+        "nft",
+        f'case "$*" in *-f*) [ -e $0.once ] || {{ touch $0.once; {meddle}; }};; esac\nexec $real "$@"',
+    )
+    with namespace() as where:
+        npcompile(where, "apply", first)
+        clean = listed(where)
+        done = npcompile(where, "apply", second, path=path)
+        assert (path / "nft.once").exists()
+        assert b"2 steps" in done.stderr
+        assert npcompile(where, "apply", second).stderr == b"apply: nothing to do\n"
+        npcompile(where, "apply", first)
+        assert listed(where) == clean
+
+
+def test_the_kernel_counts_transactions_of_everybody() -> None:
+    with namespace() as where, entered(where):
+        start = generation()
+        assert start is not None
+        run("nft", "-f", "-", text=THEIRS)
+        assert generation() == following(start)
+        run("nft", "list", "ruleset")
+        run("nft", "-c", "-f", "-", text="flush ruleset\n")
+        assert generation() == following(start)
+        run("iptables-nft", "-A", "FORWARD", "-j", "ACCEPT")
+        assert generation() == following(following(start))
+    assert following(0xFFFF_FFFF) == 1
 
 
 def listed(where: str) -> bytes:

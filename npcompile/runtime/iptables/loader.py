@@ -14,6 +14,7 @@ from npcompile.runtime.converge import converge, load, preview
 from npcompile.runtime.iptables.image import (
     NOTHING,
     Image,
+    KernelSet,
     Loaded,
     asked_sets,
     read_artifact,
@@ -77,19 +78,43 @@ class IptablesLoader:
 
     def read(self) -> State:
         """What is loaded here; raises ProgramError."""
-        commands = [["ipset", "list"], [self._program(Family.V4, "restore"), "--version"]]
-        commands += [[self._program(family, "save"), "-t", "filter"] for family in Family]
-        sets_text, version, *saved = outputs(commands)
-        sets = read_kernel_sets(sets_text)
-        other = "legacy" if "nf_tables" in version else "nft"
-        elsewhere = _asked_in(other)
-        return State(
-            families={
-                family: read_kernel_table(text, family, sets, elsewhere or frozenset())
-                for family, text in zip(Family, saved, strict=True)
-            },
-            elsewhere=None if elsewhere is None else other,
+        here = self._back_end()
+        other = next(variant for variant in VARIANTS if variant != here)
+        there = {family: command for family in Family for command in _look_at(other, family)}
+        sets, saved, elsewhere = self._listed(there)
+        chains = [read_kernel_table(text, family, {}).image.chains for family, text in elsewhere.items()]
+        asked = frozenset(asked_sets(line for one in chains for lines in one.values() for line in lines))
+        return _state(sets, saved, asked, elsewhere=other if any(chains) else None)
+
+    def reread(self, before: State, steps: Sequence[Step]) -> State:
+        """What is loaded here, the other back end being as it was."""
+        sets, saved, _ = self._listed({})
+        asked = next(iter(before.families.values())).elsewhere
+        return _state(sets, saved, asked, elsewhere=before.elsewhere)
+
+    def _listed(
+        self, more: Mapping[Family, Sequence[str]]
+    ) -> tuple[Mapping[str, KernelSet], Mapping[Family, str], Mapping[Family, str]]:
+        """The sets, and what the tables of our back end, and those that `more` looks at, hold."""
+        own = {family: [self._program(family, "save"), "-t", "filter"] for family in Family}
+        listed, *tables = outputs([["ipset", "list"], *own.values(), *more.values()])
+        return (
+            read_kernel_sets(listed),
+            dict(zip(own, tables[: len(own)], strict=True)),
+            dict(zip(more, tables[len(own) :], strict=True)),
         )
+
+    def _back_end(self) -> str:
+        """`legacy` or `nft`: by the name of the program that the machine's own is, or by what it says it is."""
+        if self.variant is not None:
+            return self.variant
+        program = self._program(Family.V4, "restore")
+        name = Path(shutil.which(program) or program).resolve().name
+        known = [variant for variant in VARIANTS if variant in name.split("-")]
+        if known:
+            return known[0]
+        (version,) = outputs([[program, "--version"]])
+        return "nft" if "nf_tables" in version else "legacy"
 
     def wanted(self, state: State) -> Wanted:
         """The images that are loaded."""
@@ -157,21 +182,23 @@ def _as_loaded(images: Wanted) -> Mapping[Family, Loaded]:
     }
 
 
-def _asked_in(variant: str) -> frozenset[str] | None:
-    """The sets that chains of ours ask in the other back end; None: it has no chains of ours.
+def _state(
+    sets: Mapping[str, KernelSet], saved: Mapping[Family, str], asked: frozenset[str], *, elsewhere: str | None
+) -> State:
+    return State(
+        families={family: read_kernel_table(text, family, sets, asked) for family, text in saved.items()},
+        elsewhere=elsewhere,
+    )
+
+
+def _look_at(variant: str, family: Family) -> Iterator[Sequence[str]]:
+    """The command that looks at a back end's table, if that is there.
 
     A table of the legacy back end is made by looking at it, so it is looked at only where it exists.
     """
-    chains: list[str] = []
-    asked: set[str] = set()
-    for family in Family:
-        program = f"{_TOOLS[family]}-{variant}-save"
-        if shutil.which(program) is None or (variant == "legacy" and not _has_legacy_filter(family)):
-            continue
-        loaded = read_kernel_table(outputs([[program, "-t", "filter"]])[0], family, {})
-        chains += loaded.image.chains
-        asked.update(asked_sets(line for lines in loaded.image.chains.values() for line in lines))
-    return frozenset(asked) if chains else None
+    program = f"{_TOOLS[family]}-{variant}-save"
+    if shutil.which(program) is not None and (variant != "legacy" or _has_legacy_filter(family)):
+        yield (program, "-t", "filter")
 
 
 def _has_legacy_filter(family: Family) -> bool:

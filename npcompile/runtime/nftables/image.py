@@ -15,7 +15,7 @@ from npcompile.backends.nftables.names import TABLE
 from npcompile.diagnostics.errors import InternalError
 
 _HEADERS = (f"add table inet {TABLE}", f"delete table inet {TABLE}")
-_COMMAND = re.compile(rf"add (chain|set|map|element|rule) inet {TABLE} (\S+)(?: (.*))?")
+_COMMAND = re.compile(rf"((?:add|delete|flush) (?:chain|set|map|element|rule)) inet {TABLE} (\S+)(?: (.*))?")
 _BLOCK = re.compile(r"^\t(chain|set|map) (\S+) \{\n(.*?)^\t\}$", re.MULTILINE | re.DOTALL)
 _ELEMENTS = re.compile(r"\n?\t\telements = \{ (.*?) \}", re.DOTALL)
 # linux/icmpv6.h and linux/in6.h, by the words of nft.
@@ -64,21 +64,35 @@ def read_artifact(text: str) -> Image:
     """The table that an artifact's file makes.  It was checked against its digest, so that text which `emit` does not
     write is an InternalError.
     """
-    chains: dict[str, tuple[str, list[str]]] = {}
-    sets: dict[str, tuple[str, str, list[str]]] = {}
+    return after(Image(), text)
+
+
+def after(old: Image, text: str) -> Image:
+    """The table that a transaction makes of another one; raises InternalError for lines that are not ours."""
+    chains = {name: (one.hook, [*one.rules]) for name, one in old.chains.items()}
+    sets = {name: (one.kind, one.type, {*one.elements}) for name, one in old.sets.items()}
     for line in text.splitlines():
-        if line in _HEADERS:
-            continue
         found = _COMMAND.fullmatch(line)
-        match found.groups() if found else ():
-            case "chain", name, hook:
+        match found.groups() if found else (line,):
+            case ["add chain", name, hook]:
                 chains[name] = (_inside(hook or ""), [])
-            case "set" | "map" as kind, name, declared:
-                sets[name] = (kind, _inside(declared), [])
-            case "element", name, elements:
-                sets[name][2].extend(_inside(elements).split(", "))
-            case "rule", name, rule:
+            case ["flush chain", name, _]:
+                chains[name][1].clear()
+            case ["delete chain", name, _]:
+                del chains[name]
+            case ["add set" | "add map" as verb, name, declared]:
+                sets[name] = (verb.removeprefix("add "), _inside(declared), set())
+            case ["delete set" | "delete map", name, _]:
+                del sets[name]
+            case ["add element", name, elements]:
+                sets[name][2].update(_elements_of(sets[name][1], _inside(elements).split(", ")))
+            case ["delete element", name, elements]:
+                sets[name][2].difference_update(_elements_of(sets[name][1], _inside(elements).split(", ")))
+            case ["add rule", name, rule]:
                 chains[name][1].append(rule)
+            case [header] if header in _HEADERS:
+                if header == _HEADERS[1]:
+                    chains, sets = {}, {}
             case _:
                 raise InternalError(f"`{line}` in an artifact's table")
     return _image(chains, sets)
@@ -87,7 +101,7 @@ def read_artifact(text: str) -> Image:
 def read_kernel(text: str) -> Image:
     """The table that `nft list table` prints."""
     chains: dict[str, tuple[str, list[str]]] = {}
-    sets: dict[str, tuple[str, str, list[str]]] = {}
+    sets: dict[str, tuple[str, str, Iterable[str]]] = {}
     for kind, name, body in _BLOCK.findall(text):
         if kind == "chain":
             lines = [line.strip() for line in body.splitlines()]
@@ -96,8 +110,9 @@ def read_kernel(text: str) -> Image:
         else:
             elements = _ELEMENTS.search(body)
             members = re.split(r",\s+", elements[1]) if elements else []
-            declared = [line.strip() for line in _ELEMENTS.sub("", body).splitlines() if line.strip()]
-            sets[name] = (kind, " ".join(f"{one};" for one in declared), members)
+            lines = [line.strip() for line in _ELEMENTS.sub("", body).splitlines() if line.strip()]
+            declared = " ".join(f"{one};" for one in lines)
+            sets[name] = (kind, declared, _elements_of(declared, members))
     return _image(chains, sets)
 
 
@@ -106,10 +121,7 @@ def _image(
 ) -> Image:
     return Image(
         chains={name: Chain(hook, tuple(rules)) for name, (hook, rules) in chains.items()},
-        sets={
-            name: Set(kind, declared, frozenset(_element(one, interval="interval" in declared) for one in elements))
-            for name, (kind, declared, elements) in sets.items()
-        },
+        sets={name: Set(kind, declared, frozenset(elements)) for name, (kind, declared, elements) in sets.items()},
     )
 
 
@@ -122,10 +134,15 @@ def _inside(braces: str) -> str:
     return braces.removeprefix("{ ").removesuffix(" }")
 
 
-def _element(text: str, *, interval: bool) -> str:
-    if interval:
-        return _interval(text)
+def _elements_of(declared: str, written: Iterable[str]) -> Iterator[str]:
+    """Elements of a set as it is declared."""
+    return map(_interval if "interval" in declared else _element, written)
+
+
+def _element(text: str) -> str:
     key, colon, verdict = text.partition(" : ")
+    if ":" not in key:
+        return text
     return " . ".join(_address(part) for part in key.split(" . ")) + colon + verdict
 
 
@@ -172,6 +189,11 @@ def commands(old: Image | None, new: Image | None) -> Iterator[str]:
     yield from (f"add rule inet {TABLE} {name} {rule}" for name in changed for rule in new.chains[name].rules)
     yield from (f"delete {one.kind} inet {TABLE} {name}" for name, one in old.sets.items() if name not in new.sets)
     yield from (f"delete chain inet {TABLE} {name}" for name in gone)
+
+
+def is_made_anew(text: str) -> bool:
+    """Whether a transaction is about the table as a whole."""
+    return text.startswith(_HEADERS)
 
 
 def _compatible(old: Image, new: Image) -> bool:

@@ -11,10 +11,20 @@ from npcompile.backends.nftables.target import FILE
 from npcompile.diagnostics.model import Diagnostic
 from npcompile.runtime.converge import converge, load, preview
 from npcompile.runtime.loader import Delta, Step, Stored
-from npcompile.runtime.nftables.image import Image, commands, read_artifact, read_kernel
-from npcompile.runtime.programs import need, outputs
+from npcompile.runtime.nftables.generation import following, generation
+from npcompile.runtime.nftables.image import Image, after, commands, is_made_anew, read_artifact, read_kernel
+from npcompile.runtime.programs import ProgramError, need, outputs
 
 _PROGRAM = "nft"
+_ROUNDS = 3  # others may change their tables while we look at ours
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """Our table, if there is one, and the generation that it was read in; None: others changed something meanwhile."""
+
+    table: Image | None
+    generation: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +44,7 @@ class NftablesLoader:
 
     def between(self, old: Stored, new: Stored) -> Delta:
         """The transaction from one artifact to the other."""
-        return Delta(steps=tuple(self.steps(_wanted(old), _wanted(new))))
+        return Delta(steps=tuple(self.steps(State(table=_wanted(old)), _wanted(new))))
 
     def apply(self, artifact: Stored) -> Delta:
         """Load an artifact; raises InputError, with nothing touched, or LoadError."""
@@ -46,26 +56,51 @@ class NftablesLoader:
         need([_PROGRAM])
         return converge(self, None)
 
-    def read(self) -> Image | None:
+    def read(self) -> State:
         """Our table, if there is one; raises ProgramError."""
-        (tables,) = outputs([[_PROGRAM, "list", "tables", "inet"]])
-        if f"table inet {TABLE}" not in tables.splitlines():
-            return None
-        return read_kernel(outputs([[_PROGRAM, "list", "table", "inet", TABLE]])[0])
+        for _ in range(_ROUNDS):
+            before, table = generation(), _read_table()
+            if before is not None and before == generation():
+                return State(table=table, generation=before)
+        return State(table=table)
 
-    def wanted(self, state: Image | None) -> Image | None:
+    def reread(self, before: State, steps: Sequence[Step]) -> State:
+        """Where ours was the only transaction of nf_tables since `before`, what it made of the table: the kernel takes
+        all of one or nothing.  A table that was made anew is read, so that it is known to be told as it was written.
+        """
+        (step,) = steps
+        if before.table is None or before.generation is None or is_made_anew(step.text):
+            return self.read()
+        expected = following(before.generation)
+        if generation() != expected:
+            return self.read()
+        return State(table=after(before.table, step.text), generation=expected)
+
+    def wanted(self, state: State) -> Image | None:
         """The table that is loaded."""
-        return state
+        return state.table
 
-    def steps(self, state: Image | None, wanted: Image | None) -> Sequence[Step]:
+    def steps(self, state: State, wanted: Image | None) -> Sequence[Step]:
         """One transaction, or nothing to do."""
-        lines = [*commands(state, wanted)]
+        lines = [*commands(state.table, wanted)]
         text = "".join(f"{line}\n" for line in lines)
         return (Step(command=(_PROGRAM, "-f", "-"), text=text),) if lines else ()
 
-    def warnings(self, state: Image | None) -> Sequence[Diagnostic]:
+    def warnings(self, state: State) -> Sequence[Diagnostic]:
         """None."""
         return ()
+
+
+def _read_table() -> Image | None:
+    try:
+        (text,) = outputs([[_PROGRAM, "list", "table", "inet", TABLE]])
+    except ProgramError:
+        # nft fails alike for a table that is not there and for a real reason.
+        (tables,) = outputs([[_PROGRAM, "list", "tables", "inet"]])
+        if f"table inet {TABLE}" in tables.splitlines():
+            raise
+        return None
+    return read_kernel(text)
 
 
 def _wanted(artifact: Stored | None) -> Image | None:
