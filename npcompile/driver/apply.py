@@ -15,6 +15,7 @@ from npcompile.diagnostics.model import Diagnostic, diagnose
 from npcompile.driver.exit_codes import Exit
 from npcompile.driver.interfaces import read_interfaces
 from npcompile.runtime.loader import ELSEWHERE, MACHINE, STEP_FAILED, Delta, Loader, LoadError, Step, Stored
+from npcompile.runtime.programs import ProgramError
 from npcompile.runtime.registry import loaders
 from npcompile.runtime.stored import ARTIFACT, read_stored
 
@@ -107,6 +108,15 @@ def _wrong_node(artifact: Stored, here: str) -> Iterator[Diagnostic]:
 
 def _loaded_by_others(known: Mapping[str, Loader], target: str) -> Iterator[Diagnostic]:
     for name, loader in known.items():
-        if name != target and loader.usable() and loader.delta(None).steps:
+        if name == target or not loader.usable():
+            continue
+        try:
+            loaded = loader.is_loaded()
+        except ProgramError as error:
+            message = f"it is not known whether an artifact of the target `{name}` is loaded, too: {error}"
+            yield diagnose(ELSEWHERE, None, message)
+            continue
+        if loaded:
             message = f"an artifact of the target `{name}` is loaded, too: both must allow"
-            yield diagnose(ELSEWHERE, None, message, help=f"remove it with `npcompile apply --detach --target {name}`")
+            help_ = f"remove it with `npcompile apply --detach --target {name}`"
+            yield diagnose(ELSEWHERE, None, message, help=help_)

@@ -65,6 +65,10 @@ class Loader(Protocol):
         """Whether this machine has the programs that the loader runs.  Where not, none of its artifacts are loaded."""
         ...
 
+    def is_loaded(self) -> bool:
+        """Whether anything of ours filters here; raises ProgramError where the kernel's programs do not tell."""
+        ...
+
     def delta(self, artifact: Stored | None) -> Delta:
         """What `apply` would do now, or, without an artifact, `detach`; touches nothing."""
         ...

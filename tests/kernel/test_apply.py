@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from npcompile.ir.program import Program
 from npcompile.runtime.iptables import IptablesLoader
 from npcompile.runtime.loader import Loader
+from npcompile.runtime.nf_tables import FIRST, INET, IPV4, IPV6, following, generation, may_have_table
 from npcompile.runtime.nftables import NftablesLoader
-from npcompile.runtime.nftables.generation import following, generation
 from npcompile.runtime.programs import locked
 from npcompile.runtime.programs import run as run_step
 from tests.kernel.applying import (
@@ -164,18 +164,23 @@ def test_a_change_by_others_right_after_our_transaction_is_found_and_undone(tmp_
         assert listed(where) == clean
 
 
-def test_the_kernel_counts_transactions_of_everybody() -> None:
+def test_the_kernel_tells_of_transactions_and_tables_at_once() -> None:
     with namespace() as where, entered(where):
-        start = generation()
-        assert start is not None
+        assert generation() == FIRST
+        assert not may_have_table(INET, "theirs")
         run("nft", "-f", "-", text=THEIRS)
-        assert generation() == following(start)
+        assert generation() == following(FIRST)
         run("nft", "list", "ruleset")
         run("nft", "-c", "-f", "-", text="flush ruleset\n")
-        assert generation() == following(start)
+        assert generation() == following(FIRST)
         run("iptables-nft", "-A", "FORWARD", "-j", "ACCEPT")
-        assert generation() == following(following(start))
-    assert following(0xFFFF_FFFF) == 1
+        assert generation() == following(following(FIRST))
+        assert [may_have_table(family, "filter") for family in (INET, IPV4, IPV6)] == [False, True, False]
+        assert [may_have_table(family, "theirs") for family in (INET, IPV4, IPV6)] == [True, False, False]
+        run("nft", "-f", "-", text="".join(f"add table inet t{number}\n" for number in range(3000)))
+        assert may_have_table(INET, "t2999")
+        assert not may_have_table(INET, "t3000")
+    assert following(0xFFFF_FFFF) == FIRST
 
 
 def listed(where: str) -> bytes:
@@ -351,6 +356,20 @@ def meaning(held: Mapping[str, list[str]]) -> object:
         key: sorted(re.sub(r"(npc[46]-\w+-\w{18})-[a-z]\b", r"\1", line) for line in lines)
         for key, lines in held.items()
     }
+
+
+def test_a_change_by_others_right_after_our_flip_is_found_and_undone(tmp_path: Path) -> None:
+    first, second = write(BOTH, "iptables", tmp_path / "1"), write(WIDER, "iptables", tmp_path / "2")
+    meddle = '$real "$@"; iptables -I NPC-FORWARD -j ACCEPT; exit 0'
+    once = f'case "$*" in *noflush*) [ -e $0.once ] || {{ touch $0.once; {meddle}; }};; esac'
+    path = shim(tmp_path / "bin", "iptables-restore", f'{once}\nexec $real "$@"')
+    with namespace() as where:
+        npcompile(where, "apply", first)
+        npcompile(where, "apply", second, path=path)
+        assert (path / "iptables-restore.once").exists()
+        held = kernel(where)
+        assert "-A NPC-FORWARD -j ACCEPT" not in held["iptables"]
+        assert npcompile(where, "apply", second).stderr == b"apply: nothing to do\n"
 
 
 def test_when_the_way_back_fails_too_nothing_is_known(tmp_path: Path) -> None:

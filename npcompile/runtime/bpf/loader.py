@@ -66,6 +66,10 @@ class BpfLoader:
         """Whether anything can be loaded here at all."""
         return os.geteuid() == 0
 
+    def is_loaded(self) -> bool:
+        """Whether there are maps, or interfaces with programs of ours."""
+        return any(_steps(Here.of_thread(), None))
+
     def delta(self, artifact: Stored | None) -> Delta:
         """What `apply` or `detach` would do; entries are told by map, as bytes."""
         wanted = None if artifact is None else self._read(artifact)

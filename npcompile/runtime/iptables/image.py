@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import socket
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from npcompile.backends.iptables.names import is_chain, set_meaning
@@ -47,6 +47,9 @@ class Image:
 
 
 NOTHING = Image()
+
+Table = Mapping[str, Sequence[str]]
+"""The lines of every chain of a table, ours and others', each without its chain's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,11 +107,13 @@ def _restored_sets(lines: Iterable[str]) -> Mapping[str, SetImage]:
     """The sets after `ipset restore` has read some lines and there were none before."""
     sets: dict[str, tuple[str, set[str]]] = {}
     for line in lines:
+        if line.startswith("add "):  # nearly all of them
+            _, name, member, *_ = line.split(" ")
+            sets[name][1].add(member)
+            continue
         match line.removesuffix(" -exist").split(" "):
             case ["create", name, *header]:
                 sets.setdefault(name, (" ".join(header), set()))
-            case ["add", name, member]:
-                sets[name][1].add(member)
             case ["flush", name]:
                 sets[name][1].clear()
             case ["swap", one, other]:
@@ -145,7 +150,7 @@ def _restored_table(lines: Iterable[str], sets: Mapping[str, SetImage]) -> Image
 
 def _set_image(header: str, members: Iterable[str]) -> SetImage:
     family = SetImage(header=header, members=frozenset()).family
-    return SetImage(header=header, members=frozenset(_saved(member, family) for member in members))
+    return SetImage(header=header, members=frozenset([_saved(member, family) for member in members]))
 
 
 def _saved(member: str, family: Family) -> str:
@@ -176,18 +181,46 @@ def read_kernel_sets(text: str) -> Mapping[str, KernelSet]:
     return sets
 
 
-def read_kernel_table(
-    text: str, family: Family, sets: Mapping[str, KernelSet], elsewhere: frozenset[str] = frozenset()
-) -> Loaded:
-    """What `iptables-save -t filter` tells, with the sets that exist and those that the other back end's chains ask."""
+def read_kernel_table(text: str) -> Table:
+    """The chains that `iptables-save -t filter` tells of."""
     chains: dict[str, list[str]] = {}
-    builtins: defaultdict[str, list[str]] = defaultdict(list)
     for line in text.splitlines():
         match line.split(" ", 2):
-            case [name, "-", _] if name.startswith(":") and is_chain(name.removeprefix(":")):
+            case [name, _, _] if name.startswith(":"):
                 chains[name.removeprefix(":")] = []
             case ["-A", name, rest]:
-                (chains[name] if name in chains else builtins[name]).append(rest)
+                chains[name].append(rest)
+    return chains
+
+
+def restored(table: Table, text: str) -> Table:
+    """The chains after a text of ours for `iptables-restore --noflush`; raises InternalError for what is not ours."""
+    chains = {name: list(lines) for name, lines in table.items()}
+    for line in text.splitlines():
+        match line.split(" ", 2):
+            case ["*filter"] | ["COMMIT"]:
+                pass
+            case [name, "-", "[0:0]"]:
+                chains[name.removeprefix(":")] = []
+            case ["-A", name, rest]:
+                chains[name].append(rest)
+            case ["-I", name, rest]:
+                chains[name].insert(0, rest.removeprefix("1 "))
+            case ["-D", name, rest]:
+                chains[name].remove(rest)
+            case ["-X", name]:
+                del chains[name]
+            case _:
+                raise InternalError(f"`{line}` in a flip")
+    return chains
+
+
+def loaded(
+    table: Table, family: Family, sets: Mapping[str, KernelSet], elsewhere: frozenset[str] = frozenset()
+) -> Loaded:
+    """What is ours of a family's table, with the sets that exist and those that the other back end's chains ask."""
+    chains = {name: lines for name, lines in table.items() if is_chain(name)}
+    builtins = {name: lines for name, lines in table.items() if name not in chains}
     jumps = [(builtin, chain) for builtin, lines in builtins.items() for chain in _jumps(lines) if chain in chains]
     asked = asked_sets(line for chain in chains.values() for line in chain)
     generations = _generations(asked, sets)

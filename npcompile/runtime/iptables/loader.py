@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from npcompile.backends.iptables.names import is_chain
 from npcompile.backends.iptables.target import IPSET_FILE, TABLE_FILES
 from npcompile.diagnostics.model import Diagnostic, diagnose
 from npcompile.netset.cidrs import Family
@@ -14,28 +15,37 @@ from npcompile.runtime.converge import converge, load, preview
 from npcompile.runtime.iptables.image import (
     NOTHING,
     Image,
-    KernelSet,
     Loaded,
+    Table,
     asked_sets,
+    loaded,
     read_artifact,
     read_kernel_sets,
     read_kernel_table,
+    restored,
 )
 from npcompile.runtime.iptables.plan import plan
 from npcompile.runtime.loader import ELSEWHERE, Delta, Step, Stored
+from npcompile.runtime.nf_tables import IPV4, IPV6, following, generation, may_have_table
 from npcompile.runtime.programs import need, outputs
 
 VARIANTS = ("legacy", "nft")
 _TOOLS = {Family.V4: "iptables", Family.V6: "ip6tables"}
+_NF_TABLES = {Family.V4: IPV4, Family.V6: IPV6}
 _IPSET = ("ipset", "restore")
+_LIST = ("ipset", "list")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What both families hold; `elsewhere`: the other back end, if it holds chains of ours."""
+    """What both families hold of ours, and their tables as a whole; `elsewhere`: the other back end, if it holds chains
+    of ours; `generation`: of nf_tables, if that is our back end and nobody changed it meanwhile.
+    """
 
     families: Mapping[Family, Loaded]
+    tables: Mapping[Family, Table] = field(default_factory=dict)
     elsewhere: str | None = None
+    generation: int | None = None
 
 
 Wanted = Mapping[Family, Image]
@@ -51,6 +61,11 @@ class IptablesLoader:
     def usable(self) -> bool:
         """Whether ipset and iptables are installed."""
         return all(shutil.which(program) for program in self._programs())
+
+    def is_loaded(self) -> bool:
+        """Whether there are chains of ours, in either back end."""
+        looks = [command for variant in VARIANTS for family in Family for command in _look_at(variant, family)]
+        return any(is_chain(name) for text in outputs(looks) for name in read_kernel_table(text))
 
     def delta(self, artifact: Stored | None) -> Delta:
         """What `apply` or `detach` would do; raises InputError."""
@@ -81,28 +96,39 @@ class IptablesLoader:
         here = self._back_end()
         other = next(variant for variant in VARIANTS if variant != here)
         there = {family: command for family in Family for command in _look_at(other, family)}
-        sets, saved, elsewhere = self._listed(there)
-        chains = [read_kernel_table(text, family, {}).image.chains for family, text in elsewhere.items()]
-        asked = frozenset(asked_sets(line for one in chains for lines in one.values() for line in lines))
-        return _state(sets, saved, asked, elsewhere=other if any(chains) else None)
+        before = generation() if here == "nft" else None
+        listed, *saved = outputs([_LIST, *self._saves(), *there.values()])
+        tables = [read_kernel_table(text) for text in saved]
+        elsewhere = [lines for table in tables[len(Family) :] for name, lines in table.items() if is_chain(name)]
+        return _state(
+            listed,
+            dict(zip(Family, tables, strict=False)),
+            asked=frozenset(asked_sets(line for lines in elsewhere for line in lines)),
+            elsewhere=other if elsewhere else None,
+            generation=before if before == generation() else None,
+        )
 
     def reread(self, before: State, steps: Sequence[Step]) -> State:
-        """What is loaded here, the other back end being as it was."""
-        sets, saved, _ = self._listed({})
+        """The sets; and the tables, unless our transactions of nf_tables were the only ones since `before`: then they
+        are what ours made of them.  The other back end is as it was.
+        """
+        flips = {step.command[0]: step.text for step in steps if step.command != _IPSET}
+        expected = _after(before, len(flips))
+        if expected is not None and generation() == expected:
+            (listed,) = outputs([_LIST])
+            tables = {
+                family: restored(table, flips.get(self._program(family, "restore"), ""))
+                for family, table in before.tables.items()
+            }
+        else:
+            expected = None
+            listed, *saved = outputs([_LIST, *self._saves()])
+            tables = {family: read_kernel_table(text) for family, text in zip(Family, saved, strict=True)}
         asked = next(iter(before.families.values())).elsewhere
-        return _state(sets, saved, asked, elsewhere=before.elsewhere)
+        return _state(listed, tables, asked=asked, elsewhere=before.elsewhere, generation=expected)
 
-    def _listed(
-        self, more: Mapping[Family, Sequence[str]]
-    ) -> tuple[Mapping[str, KernelSet], Mapping[Family, str], Mapping[Family, str]]:
-        """The sets, and what the tables of our back end, and those that `more` looks at, hold."""
-        own = {family: [self._program(family, "save"), "-t", "filter"] for family in Family}
-        listed, *tables = outputs([["ipset", "list"], *own.values(), *more.values()])
-        return (
-            read_kernel_sets(listed),
-            dict(zip(own, tables[: len(own)], strict=True)),
-            dict(zip(more, tables[len(own) :], strict=True)),
-        )
+    def _saves(self) -> list[Sequence[str]]:
+        return [(self._program(family, "save"), "-t", "filter") for family in Family]
 
     def _back_end(self) -> str:
         """`legacy` or `nft`: by the name of the program that the machine's own is, or by what it says it is."""
@@ -182,22 +208,44 @@ def _as_loaded(images: Wanted) -> Mapping[Family, Loaded]:
     }
 
 
+def _after(before: State, transactions: int) -> int | None:
+    """The generation after transactions of ours.  None where the first of our chains were among them: they are read, so
+    that they are known to be told as they were written.
+    """
+    if before.generation is None or not all(one.image.chains for one in before.families.values()):
+        return None
+    expected = before.generation
+    for _ in range(transactions):
+        expected = following(expected)
+    return expected
+
+
 def _state(
-    sets: Mapping[str, KernelSet], saved: Mapping[Family, str], asked: frozenset[str], *, elsewhere: str | None
+    listed: str,
+    tables: Mapping[Family, Table],
+    *,
+    asked: frozenset[str],
+    elsewhere: str | None,
+    generation: int | None,
 ) -> State:
+    """`listed`: what `ipset list` prints.  `asked`: the sets that our chains in the other back end ask."""
+    sets = read_kernel_sets(listed)
     return State(
-        families={family: read_kernel_table(text, family, sets, asked) for family, text in saved.items()},
+        families={family: loaded(table, family, sets, asked) for family, table in tables.items()},
+        tables=tables,
         elsewhere=elsewhere,
+        generation=generation,
     )
 
 
 def _look_at(variant: str, family: Family) -> Iterator[Sequence[str]]:
-    """The command that looks at a back end's table, if that is there.
+    """The command that looks at a back end's table, if that can be there.
 
     A table of the legacy back end is made by looking at it, so it is looked at only where it exists.
     """
     program = f"{_TOOLS[family]}-{variant}-save"
-    if shutil.which(program) is not None and (variant != "legacy" or _has_legacy_filter(family)):
+    exists = _has_legacy_filter(family) if variant == "legacy" else may_have_table(_NF_TABLES[family], "filter")
+    if exists and shutil.which(program) is not None:
         yield (program, "-t", "filter")
 
 

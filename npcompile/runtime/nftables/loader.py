@@ -11,7 +11,7 @@ from npcompile.backends.nftables.target import FILE
 from npcompile.diagnostics.model import Diagnostic
 from npcompile.runtime.converge import converge, load, preview
 from npcompile.runtime.loader import Delta, Step, Stored
-from npcompile.runtime.nftables.generation import following, generation
+from npcompile.runtime.nf_tables import INET, following, generation, may_have_table
 from npcompile.runtime.nftables.image import Image, after, commands, is_made_anew, read_artifact, read_kernel
 from npcompile.runtime.programs import ProgramError, need, outputs
 
@@ -36,6 +36,10 @@ class NftablesLoader:
     def usable(self) -> bool:
         """Whether nft is installed."""
         return shutil.which(_PROGRAM) is not None
+
+    def is_loaded(self) -> bool:
+        """Whether there is our table."""
+        return may_have_table(INET, TABLE) and _read_table() is not None
 
     def delta(self, artifact: Stored | None) -> Delta:
         """What `apply` or `detach` would do; raises InputError."""
@@ -92,14 +96,14 @@ class NftablesLoader:
 
 
 def _read_table() -> Image | None:
+    if not may_have_table(INET, TABLE):
+        return None
     try:
         (text,) = outputs([[_PROGRAM, "list", "table", "inet", TABLE]])
     except ProgramError:
-        # nft fails alike for a table that is not there and for a real reason.
-        (tables,) = outputs([[_PROGRAM, "list", "tables", "inet"]])
-        if f"table inet {TABLE}" in tables.splitlines():
+        if may_have_table(INET, TABLE):
             raise
-        return None
+        return None  # it went just now
     return read_kernel(text)
 
 

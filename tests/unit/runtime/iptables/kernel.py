@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from npcompile.netset.cidrs import Family
-from npcompile.runtime.iptables.image import Image, Loaded, asked_sets, read_kernel_sets, read_kernel_table
+from npcompile.runtime.iptables.image import Image, Loaded, asked_sets, loaded, read_kernel_sets, read_kernel_table
 from npcompile.runtime.loader import Step
 
 BUILTIN = ("INPUT", "FORWARD", "OUTPUT")
@@ -84,7 +84,7 @@ class FakeKernel:
     def loaded(self, elsewhere: frozenset[str] = frozenset()) -> Mapping[Family, Loaded]:
         """As the loader reads it."""
         sets = read_kernel_sets(self.listed())
-        return {family: read_kernel_table(self.saved(family), family, sets, elsewhere) for family in Family}
+        return {family: loaded(read_kernel_table(self.saved(family)), family, sets, elsewhere) for family in Family}
 
     def listed(self) -> str:
         """What `ipset list` prints."""
