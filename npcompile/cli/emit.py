@@ -77,4 +77,8 @@ def command(
     click.echo(f"wrote {emitted.directory}: {amounts}; proof: {NOT_ATTEMPTED}", err=True)
     for line in artifact.load:
         click.echo(f"  {line}", err=True)
+    if emitted.delta is not None:
+        click.echo(f"or, from {against}, {'in this order:' if emitted.delta else 'nothing'}", err=True)
+        for line in emitted.delta:
+            click.echo(f"  {line}", err=True)
     return 0

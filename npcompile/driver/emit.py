@@ -20,8 +20,9 @@ from npcompile.diagnostics.model import Diagnostic, RuleCode, Severity, diagnose
 from npcompile.driver.bindings import bind
 from npcompile.driver.inputs import read_sources
 from npcompile.frontend import load
+from npcompile.frontend.load import Loaded
 from npcompile.ir.program import Program
-from npcompile.runtime.loader import Step, Stored
+from npcompile.runtime.loader import Stored
 from npcompile.runtime.stored import ARTIFACT, read_stored
 from npcompile.source import SourceFile
 
@@ -43,11 +44,15 @@ OUTPUT = RuleCode(code="NPC708", slug="output", severity=Severity.ERROR)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Emitted:
-    """What was written, and what there is to say about it."""
+    """What was written, and what there is to say about it.
+
+    `delta`: the commands that lead from the older artifact, in order; None: none was asked for.
+    """
 
     artifact: Artifact
     directory: Path
     diagnostics: tuple[Diagnostic, ...]
+    delta: tuple[str, ...] | None = None
 
 
 def run_emit(
@@ -72,8 +77,23 @@ def run_emit(
         options = replace(options, earlier=read_stored(Path(lock)).files)
     sources = read_sources(paths)
     loaded = load(sources)
-    program = bind(loaded.program, bindings) if bindings is not None else loaded.program
-    artifact = TARGETS[target].emit(program, options)
+    if bindings is not None:
+        loaded = replace(loaded, program=bind(loaded.program, bindings))
+    return emit_loaded(loaded, sources, target, output, options, against=against, compiled=compiled)
+
+
+def emit_loaded(
+    loaded: Loaded,
+    sources: Sequence[SourceFile],
+    target: str,
+    output: str,
+    options: Options,
+    *,
+    against: str | None = None,
+    compiled: bool = False,
+) -> Emitted:
+    """Everything past reading: `loaded` is what `sources` say.  As `run_emit`."""
+    artifact = TARGETS[target].emit(loaded.program, options)
     if compiled:
         from npcompile.runtime.bpf.compile import compile_object
 
@@ -84,17 +104,26 @@ def run_emit(
                  help="bind it with `--bindings FILE`, or emit again when it runs")
         for pod in artifact.unbound
     ]  # fmt: skip
-    directory = Path(output)
     document = manifest(artifact, options, sources)
-    delta = _delta(against, artifact) if against is not None else ()
-    if against is not None:
+    delta = _delta(against, artifact) if against is not None else None
+    if delta is not None:
         document["delta"] = [
-            {"command": list(step.command), "file": name, "digest": _digest(data)} for step, name, data in delta
+            {"command": list(one.command), "file": one.name, "digest": _digest(one.data)} for one in delta
         ]
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-    _write(directory, {**artifact.files, **{name: data for _, name, data in delta}, MANIFEST: text.encode()})
-    told = (*loaded.diagnostics, *artifact.diagnostics, *unbound, *_without_node(program, options))
-    return Emitted(artifact=artifact, directory=directory, diagnostics=told)
+    directory = Path(output)
+    _write(directory, {**artifact.files, **{one.name: one.data for one in delta or ()}, MANIFEST: text.encode()})
+    return Emitted(
+        artifact=artifact,
+        directory=directory,
+        diagnostics=(
+            *loaded.diagnostics,
+            *artifact.diagnostics,
+            *unbound,
+            *_without_node(loaded.program, options),
+        ),
+        delta=tuple(str(one) for one in delta) if delta is not None else None,
+    )
 
 
 def _refused(target: str, against: str | None, lock: str | None, compiled: bool) -> Iterator[Diagnostic]:
@@ -110,8 +139,20 @@ def _refused(target: str, against: str | None, lock: str | None, compiled: bool)
         yield diagnose(BAD_OPTION, None, message, help=f"leave it out, or emit the target `{BPF}`")
 
 
-def _delta(against: str, artifact: Artifact) -> tuple[tuple[Step, str, bytes], ...]:
-    """The steps from an older artifact to this one, each with the name of its file; raises InputError."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _DeltaFile:
+    """A step: a command, and the file that is its standard input."""
+
+    command: tuple[str, ...]
+    name: str
+    data: bytes
+
+    def __str__(self) -> str:
+        return f"{' '.join(self.command)} < {self.name}"
+
+
+def _delta(against: str, artifact: Artifact) -> tuple[_DeltaFile, ...]:
+    """The steps from an older artifact to this one; raises InputError."""
     # Every loader comes with it, which takes as long as emitting for a node.
     from npcompile.runtime.registry import planners
 
@@ -121,7 +162,10 @@ def _delta(against: str, artifact: Artifact) -> tuple[tuple[Step, str, bytes], .
         raise InputError([diagnose(ARTIFACT, None, message, help="name an artifact of the same target")])
     new = Stored(target=artifact.target, files=artifact.files, manifest={})
     steps = known[artifact.target](old, new).steps
-    return tuple((one, f"delta-{number:02}.txt", one.text.encode()) for number, one in enumerate(steps, 1))
+    return tuple(
+        _DeltaFile(command=one.command, name=f"delta-{number:02}.txt", data=one.text.encode())
+        for number, one in enumerate(steps, 1)
+    )
 
 
 def _without_node(program: Program, options: Options) -> Iterator[Diagnostic]:

@@ -16,6 +16,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 
+from npcompile.backends.target import Options
+from npcompile.driver.emit import Emitted, emit_loaded
+from npcompile.frontend import Loaded
 from npcompile.ir.program import Program
 from npcompile.runtime.iptables import IptablesLoader
 from npcompile.runtime.loader import Loader
@@ -236,6 +239,40 @@ def test_at_every_step_packets_pass_as_both_programs_agree(variant: str) -> None
                     with locked() as lock:
                         run_step(replace(step, text=text), lock)
                     assert_between(passed(lab, asked), old, new)
+            assert all(now == allows(new, flow) for flow, now in passed(lab, asked).items())
+            assert not loader.delta(stored(new, loader.target)).steps
+
+
+@pytest.mark.parametrize("variant", LOADERS)
+def test_deltas_that_were_written_as_files_lead_through_a_history(variant: str, tmp_path: Path) -> None:
+    """As docs/apply.md tells: the first artifact by its own files, each later one by its delta."""
+    loader = LOADERS[variant]
+    path = tmp_path / "bin"
+    path.mkdir()
+    for tool in ("iptables-restore", "ip6tables-restore") if loader.target == "iptables" else ():
+        real = tool.replace("-", f"-{variant}-")
+        (path / tool).symlink_to(run("which", real).stdout.decode().strip())
+    with router("nft") as lab, entered(lab.router):
+
+        def do(directory: Path, command: str) -> None:
+            lab.run("sh", "-c", f"cd {directory} && PATH={path}:$PATH {command}")
+
+        def emit(number: int) -> Emitted:
+            before = str(tmp_path / str(number - 1)) if number else None
+            loaded = Loaded(program=HISTORY[number], diagnostics=())
+            return emit_loaded(loaded, (), loader.target, str(tmp_path / str(number)), Options(), against=before)
+
+        first = emit(0)
+        for command in first.artifact.load:
+            do(first.directory, command)
+        for number, (old, new) in enumerate(pairwise(HISTORY), 1):
+            asked = flows(old, new)
+            assert_between(passed(lab, asked), old, new)
+            written = emit(number)
+            assert written.delta
+            for command in written.delta:
+                do(written.directory, command)
+                assert_between(passed(lab, asked), old, new)
             assert all(now == allows(new, flow) for flow, now in passed(lab, asked).items())
             assert not loader.delta(stored(new, loader.target)).steps
 

@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from itertools import pairwise
 
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
 from npcompile.backends.iptables import IptablesTarget
@@ -29,8 +29,9 @@ from npcompile.readers.passage import passage
 from npcompile.runtime.iptables import IptablesLoader
 from npcompile.runtime.iptables.image import Image, read_artifact
 from npcompile.runtime.iptables.loader import State
-from npcompile.runtime.loader import Step
+from npcompile.runtime.loader import Step, Stored
 from npcompile.semantics import decide
+from tests.kernel.applying import EGRESS_ONLY, INGRESS_ONLY
 from tests.strategies import OUTSIDE, labels, pods, policies, programs
 from tests.unit.runtime.iptables.kernel import FakeKernel, same
 
@@ -40,6 +41,10 @@ PORTS = ((Protocol.TCP, 80), (Protocol.UDP, 53), (Protocol.TCP, 8080), (Protocol
 def images(program: Program, options: Options | None = None) -> Mapping[Family, Image]:
     files = IptablesTarget().emit(program, options or Options()).files
     return read_artifact(files[IPSET_FILE], {family: files[name] for family, name in TABLE_FILES.items()})
+
+
+def artifact(program: Program) -> Stored:
+    return Stored(target="iptables", files=IptablesTarget().emit(program, Options()).files, manifest={})
 
 
 def steps(kernel: FakeKernel, wanted: Mapping[Family, Image]) -> Sequence[Step]:
@@ -178,6 +183,28 @@ def test_every_state_between_two_programs_is_between_their_verdicts(history: lis
             if asked(kernel) != last:
                 last = asked(kernel)
                 world.assert_bounds(kernel)
+
+
+@settings(max_examples=12, deadline=None)
+@given(histories())
+@example([EGRESS_ONLY, INGRESS_ONLY, EGRESS_ONLY])  # sets change under their names, which random histories seldom do
+def test_deltas_between_artifacts_lead_on_from_where_the_last_one_ended(history: list[Program]) -> None:
+    """They keep the bounds, and end with the names that artifacts give, from which the next one starts."""
+    kernel = FakeKernel()
+    for _ in bring(kernel, images(history[0])):
+        pass
+    for old, new in pairwise(history):
+        world = World(old, new)
+        last = asked(kernel)
+        for step in IptablesLoader().between(artifact(old), artifact(new)).steps:
+            for text in step.text.splitlines(keepends=True) if step.command[0] == "ipset" else [step.text]:
+                kernel.run(replace(step, text=text))
+                if asked(kernel) != last:
+                    last = asked(kernel)
+                    world.assert_bounds(kernel)
+        wanted = images(new)
+        assert set(kernel.sets) == {name for image in wanted.values() for name in image.sets}
+        assert all(same(kernel.loaded()[family].image, wanted[family]) for family in Family)
 
 
 @settings(max_examples=25, deadline=None)

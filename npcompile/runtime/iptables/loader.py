@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from npcompile.runtime.iptables.image import (
     read_kernel_table,
     restored,
 )
-from npcompile.runtime.iptables.plan import plan
+from npcompile.runtime.iptables.plan import FamilyDelta, as_loaded, as_written, plan
 from npcompile.runtime.loader import ELSEWHERE, Delta, Step, Stored
 from npcompile.runtime.nf_tables import IPV4, IPV6, following, generation, may_have_table
 from npcompile.runtime.programs import need, outputs
@@ -73,8 +73,13 @@ class IptablesLoader:
         return preview(self, _wanted(artifact))
 
     def between(self, old: Stored, new: Stored) -> Delta:
-        """The steps from one artifact, as its own files load it, to the other."""
-        return Delta(steps=tuple(self._steps(_as_loaded(_wanted(old)), _wanted(new))))
+        """The steps from one artifact, as its own files load it, to the other, as its own files would: sets have the
+        names there that artifacts give.
+        """
+        wanted = _wanted(new)
+        there = {family: plan(as_loaded(image), wanted[family]) for family, image in _wanted(old).items()}
+        renamed = {family: as_written(wanted[family], delta.generations) for family, delta in there.items()}
+        return Delta(steps=(*self._steps(there), *self._steps(renamed)))
 
     def apply(self, artifact: Stored) -> Delta:
         """Load an artifact; raises InputError, with nothing touched, or LoadError."""
@@ -148,24 +153,26 @@ class IptablesLoader:
 
     def steps(self, state: State, wanted: Wanted) -> Sequence[Step]:
         """Sets nobody asks, then the families one after the other, then what nothing asks any more."""
-        return tuple(self._steps(state.families, wanted))
+        families = state.families.values()
+        deltas = {family: plan(loaded, wanted[family]) for family, loaded in state.families.items()}
+        idle = {name for loaded in families for name in loaded.idle}
+        stale = {name for loaded in families for name in loaded.stale}
+        return tuple(self._steps(deltas, idle, stale))
 
-    def _steps(self, families: Mapping[Family, Loaded], wanted: Wanted) -> Iterator[Step]:
-        deltas = {family: plan(loaded, wanted[family]) for family, loaded in families.items()}
-        idle = sorted(name for loaded in families.values() for name in loaded.idle)
+    def _steps(
+        self, deltas: Mapping[Family, FamilyDelta], idle: Set[str] = frozenset(), stale: Set[str] = frozenset()
+    ) -> Iterator[Step]:
         fill = [line for delta in deltas.values() for line in delta.fill]
         if idle:
-            yield Step(command=_IPSET, text=_lines(f"destroy {name}" for name in idle), last=not fill)
+            yield Step(command=_IPSET, text=_destroyed(idle), last=not fill)
         for lines in (fill, [line for delta in deltas.values() for line in delta.change]):
             if lines:
                 yield Step(command=_IPSET, text=_lines(lines))
         for family, delta in deltas.items():
             if delta.flip:
                 yield Step(command=(self._program(family, "restore"), "--noflush", "--wait=10"), text=delta.flip)
-        free = {name for delta in deltas.values() for name in delta.free}
-        free.update(name for loaded in families.values() for name in loaded.stale)
-        if free:
-            yield Step(command=_IPSET, text=_lines(f"destroy {name}" for name in sorted(free)), last=True)
+        if free := {*stale, *(name for delta in deltas.values() for name in delta.free)}:
+            yield Step(command=_IPSET, text=_destroyed(free), last=True)
 
     def warnings(self, state: State) -> Sequence[Diagnostic]:
         """Whether the other back end filters, too."""
@@ -187,25 +194,15 @@ def _lines(lines: Iterable[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+def _destroyed(names: Iterable[str]) -> str:
+    """Each in its turn; one that is gone already is no failure, so that the lines may be done again."""
+    return _lines(f"destroy {name} -exist" for name in sorted(names))
+
+
 def _wanted(artifact: Stored | None) -> Wanted:
     if artifact is None:
         return dict.fromkeys(Family, NOTHING)
     return read_artifact(artifact.files[IPSET_FILE], {family: artifact.files[TABLE_FILES[family]] for family in Family})
-
-
-def _as_loaded(images: Wanted) -> Mapping[Family, Loaded]:
-    """What the kernel holds when exactly these images are loaded."""
-    taken = frozenset(name for image in images.values() for name in image.sets)
-    return {
-        family: Loaded(
-            image=image,
-            generations={name: name for name in image.sets},
-            counts=dict.fromkeys(image.jumps, 1),
-            first=frozenset(image.jumps),
-            taken=taken,
-        )
-        for family, image in images.items()
-    }
 
 
 def _after(before: State, transactions: int) -> int | None:

@@ -20,7 +20,7 @@ _SUFFIXES = ("", "-a", "-b", "-c", "-d")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delta:
+class FamilyDelta:
     """What one family needs.
 
     `fill`, `change`: lines for `ipset restore` before the flip, about sets that nothing asks and about sets that are in
@@ -35,11 +35,11 @@ class Delta:
     generations: Mapping[str, str]
 
 
-def plan(loaded: Loaded, wanted: Image) -> Delta:
+def plan(loaded: Loaded, wanted: Image) -> FamilyDelta:
     """The way to `wanted` from what is loaded, whose idle sets are gone by then."""
     changes = _in_place(loaded, wanted)
     if changes is not None:
-        return Delta(
+        return FamilyDelta(
             change=tuple(_change(one, loaded.generations[one.set]) for one in changes),
             generations=loaded.generations,
         )
@@ -48,18 +48,42 @@ def plan(loaded: Loaded, wanted: Image) -> Delta:
         for name, one in sorted(wanted.sets.items())
         if loaded.image.sets.get(name) != one
     }
+    return _exchange(loaded, wanted, fresh)
+
+
+def as_written(image: Image, generations: Mapping[str, str]) -> FamilyDelta:
+    """The way to the names that the artifact gives to its sets, where it is loaded under others."""
+    taken = set(generations.values())
+    fresh = {name: name for name in image.sets if name not in taken}
+    if not fresh:
+        return FamilyDelta(generations=generations)
+    return _exchange(as_loaded(image, generations), image, fresh)
+
+
+def as_loaded(image: Image, generations: Mapping[str, str] | None = None) -> Loaded:
+    """What a family of the kernel holds when an image, and nothing else of ours, is loaded.
+
+    `generations` None: the sets have the artifact's own names.
+    """
+    names = generations if generations is not None else {name: name for name in image.sets}
+    return Loaded(
+        image=image,
+        generations=names,
+        counts=dict.fromkeys(image.jumps, 1),
+        first=frozenset(image.jumps),
+        taken=frozenset(names.values()),
+    )
+
+
+def _exchange(loaded: Loaded, wanted: Image, fresh: Mapping[str, str]) -> FamilyDelta:
+    """A flip to `wanted`, with new sets under the names in `fresh`."""
     generations = {name: fresh.get(name) or loaded.generations[name] for name in wanted.sets}
-    return Delta(
+    return FamilyDelta(
         fill=tuple(line for name, kernel in fresh.items() for line in _fill(kernel, wanted.sets[name])),
         flip=_flip(loaded, wanted, generations),
         free=tuple(sorted(set(loaded.generations.values()) - set(generations.values()) - loaded.elsewhere)),
         generations=generations,
     )
-
-
-def is_settled(loaded: Loaded, wanted: Image) -> bool:
-    """Whether there is nothing left to do; idle sets, which have no effect, do not count."""
-    return _in_place(loaded, wanted) == ()
 
 
 def _in_place(loaded: Loaded, wanted: Image) -> tuple[Change, ...] | None:
