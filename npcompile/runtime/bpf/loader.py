@@ -68,7 +68,7 @@ class BpfLoader:
 
     def is_loaded(self) -> bool:
         """Whether there are maps, or interfaces with programs of ours."""
-        return any(_steps(Here.of_thread(), None))
+        return any(_removal(Here.of_thread()))
 
     def delta(self, artifact: Stored | None) -> Delta:
         """What `apply` or `detach` would do; entries are told by map, as bytes."""
