@@ -31,6 +31,7 @@ from npcompile.ir.policy import BlockPeer, Direction, NamedPort, PodPeer, Policy
 from npcompile.ir.printer import endpoint_text
 from npcompile.ir.program import PolicyIndex, Program
 from npcompile.questions import Example, RuleOf
+from npcompile.symbolic.assumptions import ASSUMPTIONS
 
 
 class Replayer:
@@ -197,11 +198,7 @@ class Replayer:
 
 def assumptions(scope: Scope, every_pod: bool | None = None) -> tuple[str, ...]:
     """What a finding of this scope, unless it is about the text alone, rests on."""
-    if scope is Scope.INVENTORY and not every_pod:
-        return ()
-    from npcompile.symbolic.assume import ASSUMPTIONS  # whoever has such a finding has loaded z3 already
-
-    return ASSUMPTIONS
+    return () if scope is Scope.INVENTORY and not every_pod else ASSUMPTIONS
 
 
 def _sides(decision: semantics.Decision) -> tuple[bool, bool]:

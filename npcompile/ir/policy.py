@@ -25,6 +25,11 @@ class Direction(Enum):
     def __str__(self) -> str:
         return self.value
 
+    @property
+    def opposite(self) -> Direction:
+        """The direction that the other end of a flow judges it by."""
+        return Direction.EGRESS if self is Direction.INGRESS else Direction.INGRESS
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodPeer:

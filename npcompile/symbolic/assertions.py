@@ -1,7 +1,7 @@
 """Sentences of an assertion file, judged for every pod and namespace that could exist.
 
-`assume.ASSUMPTIONS` says what is taken for granted.  Beside it: the nodes are those of the input; where it has none,
-any address may be a node's.  The world are the addresses that no pod and no node of the input has.
+`assumptions.ASSUMPTIONS` says what is taken for granted.  Beside it: the nodes are those of the input; where it has
+none, any address may be a node's.  The world are the addresses that no pod and no node of the input has.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from npcompile.symbolic.decode import Candidates, Decoder
 from npcompile.symbolic.encode import Encoding
 from npcompile.symbolic.ends import End
 from npcompile.symbolic.solve import OutOfEffortError, Query
+from npcompile.symbolic.stand_ins import stand_ins
 from npcompile.symbolic.vocabulary import Vocabulary
 
 
@@ -63,7 +64,7 @@ class SymbolicJudge:
         self._effort, self._seed = effort, seed
         flow = ends.variables(self._vocabulary, self._ctx)
         self._encoding = Encoding(self._vocabulary, self._boxes, flow, self._ctx)
-        self._decoder = Decoder(program, self._vocabulary, self._encoding)
+        self._decoder = Decoder(program, self._vocabulary, self._encoding, stand_ins(self._vocabulary, program.cluster))
         self._pods = tuple(pod for pod in program.cluster.pods if not pod.host_network)
         self._rules = {rule.match.peers[0]: RuleOf(policy=self._spoken_of, rule=rule) for rule in self._spoken_of.rules}
 

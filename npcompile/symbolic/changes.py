@@ -30,12 +30,11 @@ from npcompile.questions import (
     Unsettled,
 )
 from npcompile.symbolic import boxes
-from npcompile.symbolic.assume import ASSUMPTIONS, COMPARED
+from npcompile.symbolic.assumptions import ASSUMPTIONS, COMPARED
 from npcompile.symbolic.boxes import LabelBox, PeerBox
 from npcompile.symbolic.cover import Box, Cover
 from npcompile.symbolic.end_axes import EndAxes, EndBox, Group, PortAxes, PortBox, described
 from npcompile.symbolic.ends import End
-from npcompile.symbolic.properties import other_way
 from npcompile.symbolic.solve import OutOfEffortError
 from npcompile.symbolic.versions import Versions
 
@@ -230,7 +229,7 @@ class _Question:
         for version in Version:
             known, sides = self.versions.boxes[version], self.pair.sides[version]
             yield from (known.subjects(policy) for policy in sides[direction].policies)
-            for of in sides[other_way(direction)].rules:
+            for of in sides[direction.opposite].rules:
                 yield from known.rule(of).peers or ()
 
     def _items(self) -> Iterator[PortItem]:
@@ -362,7 +361,7 @@ class _Causes:
         old, new = self._encodings
         for direction in (Direction.INGRESS, Direction.EGRESS):
             before, now = (sides[direction] for sides in self._sides)
-            wanted = new.some(map(new.explicit, self._sides.new[other_way(direction)].rules))
+            wanted = new.some(map(new.explicit, self._sides.new[direction.opposite].rules))
             literals = (
                 z3.Not(self._name(old.isolated(direction, before.policies))),
                 z3.Not(self._name(new.allowed(direction, now.policies, now.rules))),

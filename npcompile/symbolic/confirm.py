@@ -1,34 +1,26 @@
 """Whether what an inventory's answer says holds for every pod and namespace that could exist, too.
 
-Each answer is asked about alone: a few rules and policies, one solver.  What costs more than it tells is not asked:
-that is never wrong, since a missing confirmation says nothing.
+Boxes look for a flow that refutes it: most answers that hold for an inventory only are told so, and at once.  z3 judges
+the others, and it alone confirms; so it is loaded when there is something to confirm, and not before.  What costs more
+than it tells is not asked: that is never wrong, since a missing confirmation says nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import assert_never
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-import z3
-
-from npcompile.ir.policy import PortItem
+from npcompile.ir.policy import Match
 from npcompile.ir.program import Program
-from npcompile.questions import (
-    DefeatedDeny,
-    HalfOpen,
-    NoWayIn,
-    Redundant,
-    RuleOf,
-    Shadowed,
-    ShadowedItem,
-    Universal,
-    WideOpen,
-)
-from npcompile.symbolic import breadth, defeats, properties, redundancy
-from npcompile.symbolic.session import Session
-from npcompile.symbolic.solve import OutOfEffortError
+from npcompile.questions import HalfOpen, NoWayIn, RuleOf, Shadowed, ShadowedItem, Universal
+from npcompile.symbolic.covers import Box, OutOfStepsError, Steps
+from npcompile.symbolic.flows import Flows
+from npcompile.symbolic.setting import EFFORT_OF_STEP, Setting
 
-_SHARE = 10  # a check may use up this part of the effort
+if TYPE_CHECKING:
+    from npcompile.symbolic.prover import Prover
 
 
 class Confirmation:
@@ -39,65 +31,55 @@ class Confirmation:
     def __init__(self, program: Program, effort: int) -> None:
         # What could exist does not depend on what does, but for the namespaces of the input.
         cluster = replace(program.cluster, pods=(), nodes={}, services=())
-        program = replace(program, cluster=cluster)
-        self._session = Session(program, effort=max(1, effort // _SHARE), seed=0, with_boxes=False)
+        self._program = replace(program, cluster=cluster)
         self._effort = effort
 
     def holds(self, answer: Universal) -> bool:
         """Whether an answer holds for all that could exist, as far as could be shown."""
-        if self._session.spent >= self._effort:
-            return False
-        try:
-            return self._holds(answer)
-        except OutOfEffortError:
-            return False
+        if isinstance(answer, NoWayIn) and not answer.rules:
+            return True
+        return not self._is_refuted(answer) and self._prover.holds(answer)
 
-    def _holds(self, answer: Universal) -> bool:
-        session = self._session
-        match answer:
-            case Shadowed(subject=of, cover=cover):
-                outside = (z3.Not(session.encoding.explicit(one)) for one in cover)
-                return not session.satisfiable(session.encoding.explicit(of), *outside)
-            case ShadowedItem(subject=of, own=own, cover=cover, left=left):
-                outside = (z3.Not(session.term(one, match)) for one, match in zip(cover, left, strict=True))
-                return not session.satisfiable(session.term(of, own), *outside)
-            case Redundant(policy=policy, cover=others):
-                return redundancy.suffice(session, policy, others)
-            case HalfOpen():
-                return answer.fully and self._dead(answer)
-            case DefeatedDeny(policy=policy, direction=direction, rules=rules):
-                return defeats.opens(session, policy, direction, rules)
-            case WideOpen():
-                return breadth.is_open(session, answer)
-            case NoWayIn(rules=rules):
-                return not any(self._lets_in(of) for of in rules)
-            case _:
-                assert_never(answer)
+    @cached_property
+    def _setting(self) -> Setting:
+        return Setting(self._program)
 
-    def _lets_in(self, of: RuleOf) -> bool:
-        session = self._session
-        return session.two_sided(session.encoding.explicit(of), session.far_end_allows(of)).satisfiable()
+    @cached_property
+    def _prover(self) -> Prover:
+        from npcompile.symbolic.prover import Prover  # loading z3 takes longer than checking a small program
 
-    def _dead(self, answer: HalfOpen) -> bool:
-        """Most rules are alive for some pod that is easily seen: in a namespace where nothing isolates it, or among
-        those for whom a rule of the other end meets this one.
+        return Prover(self._program, self._effort)
+
+    def _is_refuted(self, answer: Universal) -> bool:
+        """Whether a flow that refutes an answer was found.  Of what boxes are not asked, and where that takes too many
+        steps, there may be one.
         """
-        session, of = self._session, answer.opener
-        if session.open_names(of):
+        steps = Steps(self._effort // EFFORT_OF_STEP)
+        try:
+            match answer:
+                case Shadowed(subject=of, cover=cover):
+                    return self._leaves(of, of.rule.match, cover, [one.rule.match for one in cover], steps)
+                case ShadowedItem(subject=of, own=own, cover=cover, left=left):
+                    return self._leaves(of, own, cover, left, steps)
+                case HalfOpen(opener=of, port=item):
+                    return not answer.fully or self._setting.is_easily_alive(of, item)
+                case NoWayIn(rules=rules):
+                    return any(self._lets_in(of, steps) for of in rules)
+                case _:
+                    return False
+        except OutOfStepsError:
             return False
-        policies = session.far_policies(of)
-        if session.far_rules(_on(of, answer.port), policies):
-            return False
-        closed = {policy.namespace for policy in policies if not policy.subjects.requirements}
-        isolating = [one for one in policies if not one.subjects.requirements or one.namespace not in closed]
-        return not session.satisfiable(
-            properties.between_pods(session.encoding, of, answer.port),
-            properties.far_end_allows(session.encoding, of, isolating, []),
-        )
 
+    def _leaves(self, of: RuleOf, own: Match, cover: Iterable[RuleOf], left: Iterable[Match], steps: Steps) -> bool:
+        """Whether a rule with one match matches anything that others, with a match each, do not."""
+        without = [box for one, match in zip(cover, left, strict=True) for box in self._boxes(one, match)]
+        flows = (Flows(box=box, without=tuple(without)) for box in self._boxes(of, own))
+        return self._setting.chooser.some(flows, steps)
 
-def _on(of: RuleOf, port: PortItem | None) -> RuleOf:
-    """A rule with one of its port items only."""
-    if port is None:
-        return of
-    return RuleOf(policy=of.policy, rule=replace(of.rule, match=replace(of.rule.match, ports=(port,))))
+    def _boxes(self, of: RuleOf, match: Match) -> Sequence[Box]:
+        return self._setting.space.match(of.policy, of.rule.direction, match)
+
+    def _lets_in(self, of: RuleOf, steps: Steps) -> bool:
+        setting = self._setting
+        flows = setting.far.allowed(of, setting.space.rule(of))
+        return setting.chooser.some(flows, steps, distinct=True)

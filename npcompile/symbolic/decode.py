@@ -9,8 +9,7 @@ address only where it needs one.  Addresses are the lowest ones that no pod or n
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Container, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from itertools import chain, count
 
@@ -30,7 +29,8 @@ from npcompile.symbolic.encode import Encoding
 from npcompile.symbolic.ends import PROTOCOLS, End
 from npcompile.symbolic.flows import EndPoint, Point
 from npcompile.symbolic.solve import Query
-from npcompile.symbolic.vocabulary import Layout, Vocabulary, known_addresses
+from npcompile.symbolic.stand_ins import StandIns
+from npcompile.symbolic.vocabulary import Layout, Vocabulary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,15 +60,14 @@ class _Settled:
 class Decoder:
     """Makes the canonical example of a query over the variables of an encoding."""
 
-    def __init__(self, program: Program, vocabulary: Vocabulary, encoding: Encoding) -> None:
+    def __init__(self, program: Program, vocabulary: Vocabulary, encoding: Encoding, addresses: StandIns) -> None:
         self._cluster: Cluster = program.cluster
         self._vocabulary = vocabulary
         self._encoding = encoding
         self._names = tuple(vocabulary.names.indices)
         self._pins: dict[tuple[tuple[str, str], bool], z3.BoolRef] = {}
-        # Those that no pod or node of the input has, and the others
-        self.outside_addresses, self.inside_addresses = _stand_ins(vocabulary, known_addresses(program.cluster))
-        self._addresses = (*self.outside_addresses, *self.inside_addresses)
+        self._outside = addresses.outside
+        self._addresses = (*addresses.outside, *addresses.inside)
 
     def outside(self, end: End, within: IntervalSet = cidrs.EVERY_ADDRESS) -> z3.BoolRef:
         """Whether an end is an address, one of `within`, that no pod or node of the input has.
@@ -76,7 +75,7 @@ class Decoder:
         Up to what policies can tell apart: one or two addresses stand for all that no ipBlock separates.  `within`
         must be made of whole such intervals.
         """
-        addresses = (address for address in self.outside_addresses if cidrs.point(address) in within)
+        addresses = (address for address in self._outside if cidrs.point(address) in within)
         return z3.And(z3.Not(end.is_pod), self._encoding.some(self._encoding.at(end, a) for a in addresses))
 
     def example(self, query: Query, direction: Direction, candidates: Candidates) -> Example:
@@ -107,7 +106,7 @@ class Decoder:
         real = next(iter(pods), None)
         family = cidrs.family_of(real.addresses[0]) if real is not None and real.addresses else None
         own = None if real is None or not real.addresses else real.addresses[0]
-        outside = next(a for a in self.outside_addresses if family is None or cidrs.family_of(a) is family)
+        outside = next(a for a in self._outside if family is None or cidrs.family_of(a) is family)
         subject = _Settled(real=real, is_pod=True, name=self._vocabulary.names.index(namespace), address=own)
         peer = _Settled(real=None, is_pod=False, address=outside)
         ends = (peer, subject) if direction is Direction.INGRESS else (subject, peer)
@@ -276,36 +275,6 @@ def _invented(settled: _Settled, namespace: str, taken: Set[tuple[str, str]]) ->
 def fresh(word: str, taken: Container[str]) -> str:
     """A readable name that is not taken: `word`, `word-2`, `word-3`."""
     return next(name for name in chain((word,), (f"{word}-{n}" for n in count(2))) if name not in taken)
-
-
-def _stand_ins(vocabulary: Vocabulary, known: IntervalSet) -> tuple[tuple[Address, ...], tuple[Address, ...]]:
-    """Addresses that stand for all others, as no ipBlock separates those: unknown ones and known ones, in order.
-
-    Two of each interval where it has two, as the ends of a flow have different addresses.
-    """
-    free: list[Address] = []
-    taken: list[Address] = []
-    for cell in vocabulary.cells():
-        first, after = cell.bounds
-        inside = _slice(known, first, after)
-        free += _two(cell - inside)
-        taken += _two(inside)
-    return tuple(sorted(free, key=cidrs.is_special)), tuple(sorted(taken, key=cidrs.is_special))
-
-
-def _slice(values: IntervalSet, first: int, after: int) -> IntervalSet:
-    """The members from first to before after, in the time of a search: `&` would read the whole set."""
-    low, high = bisect_right(values.bounds, first), bisect_left(values.bounds, after)
-    start = (first,) if low % 2 else ()
-    end = (after,) if high % 2 else ()
-    return IntervalSet((*start, *values.bounds[low:high], *end))
-
-
-def _two(addresses: IntervalSet) -> Iterator[Address]:
-    if addresses:
-        yield (first := cidrs.representative(addresses))
-        if rest := addresses - IntervalSet.of(cidrs.point(first), cidrs.point(first)):
-            yield cidrs.representative(rest)
 
 
 def _unpacked(layout: Layout, number: int) -> dict[str, str]:

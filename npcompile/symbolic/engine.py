@@ -1,6 +1,6 @@
 """The symbolic engine: answers for every pod and namespace that could exist, with z3, within an effort.
 
-See `assume.ASSUMPTIONS` for what is assumed of them.
+See `assumptions.ASSUMPTIONS` for what is assumed of them.
 """
 
 from __future__ import annotations

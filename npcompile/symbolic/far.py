@@ -9,7 +9,6 @@ from npcompile.ir.policy import Direction, Policy
 from npcompile.questions import RuleOf
 from npcompile.symbolic.covers import Box, Index, intersection, members
 from npcompile.symbolic.flows import Flows
-from npcompile.symbolic.properties import other_way
 from npcompile.symbolic.space import Space
 
 
@@ -35,7 +34,7 @@ class FarEnds:
         """The flows in boxes, of those that a rule matches, that the far end allows; only where it is a pod in a
         namespace of some names, if those are given.
         """
-        space, direction = self._space, other_way(of.rule.direction)
+        space, direction = self._space, of.rule.direction.opposite
         where, name = space.where(far=True), space.name(far=True)
         closed = self._isolating[direction]
         wanted = space.universe[name]
@@ -70,7 +69,7 @@ class FarEnds:
         pod, a pod of the same namespace, or of the others in turn.
         """
         space, where, name = self._space, self._space.where(far=True), self._space.name(far=True)
-        closed = sum(1 << one for one in self._isolating[other_way(of.rule.direction)])
+        closed = sum(1 << one for one in self._isolating[of.rule.direction.opposite])
         elsewhere = space.universe[name] & ~closed & ~(1 << own)
         if not found or not elsewhere or not space.join(found, ({where: space.pods, name: elsewhere},)):
             yield self.allowed(of, found)

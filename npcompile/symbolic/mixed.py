@@ -53,7 +53,7 @@ class _Finder:
 
     @cached_property
     def _decoder(self) -> Decoder:
-        return Decoder(self._session.program, self._session.vocabulary, self._other)
+        return Decoder(self._session.program, self._session.vocabulary, self._other, self._session.addresses)
 
     def answer(self, service: Service, port: ServicePort) -> MixedService | None:
         """About one port."""

@@ -16,11 +16,6 @@ DNS = 53
 Judges = tuple[Sequence[Policy], Sequence[RuleOf]]
 
 
-def other_way(direction: Direction) -> Direction:
-    """The direction that the other end of a flow judges it by."""
-    return Direction.EGRESS if direction is Direction.INGRESS else Direction.INGRESS
-
-
 def outside_of(encoding: Encoding, of: RuleOf) -> z3.BoolRef:
     """With `explicit(r)`: unsatisfiable iff `of` matches, for its subjects, everything that r matches."""
     return z3.Not(encoding.explicit(of))
@@ -77,7 +72,7 @@ def far_end_allows(encoding: Encoding, of: RuleOf, policies: Sequence[Policy], r
 
     `policies` are all that may isolate the other end, `rules` all that may allow such a flow there.
     """
-    return encoding.allowed(other_way(of.rule.direction), policies, rules)
+    return encoding.allowed(of.rule.direction.opposite, policies, rules)
 
 
 def far_end_in(encoding: Encoding, of: RuleOf, names: frozenset[int]) -> z3.BoolRef:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
 from typing import TypeVar
 
 import z3
@@ -16,53 +15,33 @@ from npcompile.netset.ports import Protocol
 from npcompile.questions import Example, RuleOf
 from npcompile.symbolic import boxes, ends, properties
 from npcompile.symbolic.assume import different_addresses, neighbours, possible
-from npcompile.symbolic.boxes import Boxes
-from npcompile.symbolic.covers import Box, OutOfStepsError, Steps
+from npcompile.symbolic.covers import OutOfStepsError, Steps
 from npcompile.symbolic.decode import Candidates, Decoder
 from npcompile.symbolic.encode import Encoding
-from npcompile.symbolic.far import FarEnds
-from npcompile.symbolic.flows import Chooser, Flows
+from npcompile.symbolic.flows import Flows
+from npcompile.symbolic.setting import EFFORT_OF_STEP, Setting
 from npcompile.symbolic.solve import Query
-from npcompile.symbolic.space import Space
-from npcompile.symbolic.vocabulary import Vocabulary
-
-EFFORT_OF_STEP = 200  # what a look at a box costs of the effort that bounds a check: about as long as z3 takes for that
 
 Answer = TypeVar("Answer")
 Terms = Callable[[], Iterable[z3.BoolRef]]  # made when they are needed: making them takes longer than most answers
 
 
-class Session:
-    """What all questions about a program share.  Terms live in a context of its own, so that sessions are alike."""
+class Session(Setting):
+    """What all questions about a program share: its setting, and a solver's view of it.  Terms live in a context of its
+    own, so that sessions are alike.
+    """
 
     def __init__(self, program: Program, *, effort: int, seed: int, with_boxes: bool = True) -> None:
         """`with_boxes` False: z3 decides everything."""
-        self.program = program
-        self.vocabulary = Vocabulary.of(program)
-        self.boxes = Boxes(self.vocabulary, program.cluster)
+        super().__init__(program)
         self._ctx = z3.Context()
         self._effort, self._seed = effort, seed
         self._steps = effort // EFFORT_OF_STEP if with_boxes else 0
         self._last: Query | None = None
-        self.space = Space(self.vocabulary, self.boxes, program.policies)
         self.encoding = Encoding(self.vocabulary, self.boxes, ends.variables(self.vocabulary, self._ctx), self._ctx)
-        self.decoder = Decoder(program, self.vocabulary, self.encoding)
-        self.chooser = Chooser(
-            self.space, self.vocabulary, self.decoder.outside_addresses, self.decoder.inside_addresses
-        )
+        self.decoder = Decoder(program, self.vocabulary, self.encoding, self.addresses)
         self._possible = tuple(possible(self.encoding, self.vocabulary))
         self._pods = tuple(pod for pod in program.cluster.pods if not pod.host_network)
-        self._isolating: dict[Direction, dict[int, list[Policy]]] = {direction: {} for direction in Direction}
-        for policy in program.policies:
-            for direction in policy.directions:
-                name = self.vocabulary.names.index(policy.namespace)
-                self._isolating[direction].setdefault(name, []).append(policy)
-        self.far = FarEnds(self.space, self._isolating)
-        rules = (RuleOf(policy=policy, rule=rule) for policy in program.policies for rule in policy.rules)
-        self.rules = tuple(sorted(rules, key=lambda of: of.order))
-        self._rules_of: dict[tuple[str, Direction], list[RuleOf]] = {}
-        for of in self.rules:
-            self._rules_of.setdefault((of.policy.namespace, of.rule.direction), []).append(of)
 
     def query(self, *constraints: z3.BoolRef) -> Query:
         """A query for the flows that are possible and satisfy these constraints, about policies of one end."""
@@ -108,26 +87,6 @@ class Session:
         selected = self.encoding.selects(of.policy, self.encoding.subject(of.rule.direction))
         return self.encoding.every((selected, self.encoding.matches(reduced)))
 
-    def rules_of(self, namespace: str, direction: Direction) -> list[RuleOf]:
-        """The active rules of one direction in a namespace, in order."""
-        return self._rules_of.get((namespace, direction), [])
-
-    def far_policies(self, of: RuleOf) -> list[Policy]:
-        """The policies that may isolate the other end of a rule's flows, in order."""
-        isolating = self._isolating[properties.other_way(of.rule.direction)]
-        policies = chain.from_iterable(isolating[name] for name in sorted(self.boxes.names(of) & isolating.keys()))
-        return sorted((p for p in policies if self.boxes.may_be_subject(of, p)), key=lambda policy: policy.key)
-
-    def open_names(self, of: RuleOf) -> frozenset[int]:
-        """The namespaces of the other end of a rule's flows in which no policy isolates it."""
-        return self.boxes.names(of) - self._isolating[properties.other_way(of.rule.direction)].keys()
-
-    def far_rules(self, of: RuleOf, policies: Sequence[Policy]) -> list[RuleOf]:
-        """The rules of the other end's policies by which it may allow a flow that a rule matches."""
-        direction = properties.other_way(of.rule.direction)
-        rules = (RuleOf(policy=policy, rule=rule) for policy in policies for rule in policy.rules_of(direction))
-        return [far for far in rules if self.boxes.may_meet_across(of, far)]
-
     def far_end_allows(self, of: RuleOf) -> z3.BoolRef:
         """Whether the other end allows a flow that a rule matches."""
         policies = self.far_policies(of)
@@ -139,23 +98,6 @@ class Session:
         encoding = Encoding(self.vocabulary, self.boxes, flow, self._ctx)
         beside = neighbours(self.encoding.flow.dst, flow.dst)
         return encoding, (*possible(encoding, self.vocabulary), different_addresses(encoding), beside)
-
-    def from_outside(self, subjects: Iterable[Box], without: Iterable[Policy] = ()) -> Iterator[Flows]:
-        """The flows between near ends in boxes, those that some policies select left out, and addresses that no pod or
-        node of the input has.
-        """
-        outside = ({self.space.where(far=True): self.chooser.outside()},)
-        none = self.subject_boxes(without)
-        return (Flows(box=box, without=none) for box in self.space.join(subjects, outside))
-
-    def pods_of(self, namespace: str) -> Box:
-        """The pods of a namespace, as near end."""
-        name = 1 << self.vocabulary.names.index(namespace)
-        return {self.space.where(far=False): self.space.pods, self.space.name(far=False): name}
-
-    def subject_boxes(self, policies: Iterable[Policy]) -> tuple[Box, ...]:
-        """The subjects of policies."""
-        return tuple(subject for policy in policies if (subject := self.space.subject(policy)) is not None)
 
     # Examples
 

@@ -22,6 +22,7 @@ from npcompile.symbolic.boxes import Boxes
 from npcompile.symbolic.decode import Candidates, Decoder
 from npcompile.symbolic.encode import Encoding
 from npcompile.symbolic.solve import Query
+from npcompile.symbolic.stand_ins import stand_ins
 from npcompile.symbolic.vocabulary import Vocabulary
 
 TOTAL = 8  # times the effort of one check: what all of a comparison may cost
@@ -44,7 +45,7 @@ class Versions:
         self.boxes = Both(*(Boxes(v, p.cluster) for v, p in zip(own, programs, strict=True)))
         self.encodings = Both(*(Encoding(v, b, flow, self._ctx) for v, b in zip(own, self.boxes, strict=True)))
         self.encoding = Encoding(self.vocabulary, self.boxes.new, flow, self._ctx)  # of what is no version's own
-        self._decoder = Decoder(joint, self.vocabulary, self.encoding)
+        self._decoder = Decoder(joint, self.vocabulary, self.encoding, stand_ins(self.vocabulary, joint.cluster))
         self._possible = tuple(possible(self.encoding, self.vocabulary))
         self._pods = tuple(_common_pods(programs))
 

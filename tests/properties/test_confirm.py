@@ -31,6 +31,7 @@ from npcompile.questions import (
 )
 from npcompile.relation.engine import RelationEngine
 from npcompile.symbolic.confirm import Confirmation
+from npcompile.symbolic.prover import Prover
 from tests.properties.test_symbolic_definitions import (
     CELLS,
     POINTS,
@@ -103,8 +104,11 @@ def _no_ways_in(program: Program, engine: RelationEngine) -> Iterator[NoWayIn]:
 @given(inventories())
 def test_confirmed_by_definition(program: Program) -> None:
     meaning, confirmation = Meaning(program), Confirmation(program, EFFORT)
+    alone = Prover(replace(program, cluster=replace(program.cluster, pods=(), nodes={}, services=())), EFFORT)
     for answer in universal(program, RelationEngine(program)):
-        assert confirmation.holds(answer) == _holds(meaning, answer), answer
+        expected = _holds(meaning, answer)
+        assert confirmation.holds(answer) == expected, answer
+        assert alone.holds(answer) == expected, f"z3 without the boxes: {answer}"
 
 
 def _holds(meaning: Meaning, answer: Universal) -> bool:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from npcompile.ir.labels import Operator, Requirement, Selector
@@ -129,6 +133,23 @@ def test_planted(name: str) -> None:
 def test_too_little_effort_confirms_nothing(name: str) -> None:
     question, given, _ = CASES[name]
     assert not any(told(given, question, effort=1))
+
+
+@pytest.mark.parametrize(
+    "name", ["two rules by chance", "a peer within another by chance", "closed where the pods are"]
+)
+def test_what_boxes_refute_does_not_load_z3(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "npcompile.symbolic.prover", None)
+    question, given, expected = CASES[name]
+    assert told(given, question) == expected == [False]
+
+
+def test_a_check_that_confirms_nothing_does_not_load_z3() -> None:
+    example = Path(__file__).parents[3] / "examples" / "payments"
+    program = "import sys; from npcompile.cli import main; sys.argv[1:] = ['check', '--no-cache', sys.argv[1]]\n"
+    program += "try:\n    main()\nfinally:\n    print('z3' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program, str(example)], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False", done.stdout
 
 
 def test_the_effort_is_for_all_together() -> None:
