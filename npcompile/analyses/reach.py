@@ -22,6 +22,7 @@ from npcompile.ir.flow import Endpoint, Flow
 from npcompile.ir.policy import Direction
 from npcompile.netset.cidrs import Family
 from npcompile.netset.intervals import IntervalSet
+from npcompile.netset.ports import Protocol
 from npcompile.questions import RuleOf
 from npcompile.relation.bits import lowest, members
 from npcompile.relation.relation import Relation
@@ -96,16 +97,18 @@ class _Verdict(NamedTuple):
 
 
 class _Finding(NamedTuple):
-    """An edge of two groups: which of the ports (as bits) for which pairs, and the first of its products.  `outside` is
-    the party at the end that is outside.
+    """What an edge of two groups says, and all edges of groups that are shaped alike: the ports that are open for which
+    pairs.  The example is between two `classes`.  `outside` is the party at the end that is outside.
     """
 
     holds: Holds
-    ports: int
+    ports: IntervalSet
     family: Family | None
     rules: tuple[RuleOf, ...]
     unisolated: tuple[Direction, ...]
-    first: Flows
+    classes: tuple[int, int]
+    protocol: Protocol
+    port: int | None
     outside: Party | None = None
 
 
@@ -234,21 +237,29 @@ class Reach:
             if one.ports & ports
             for sources, targets in real(src, dst, one.src, one.dst)
         ]
-        return _Finding(holds, ports, family, *self._deciders.of(used), used[0], outside)
+        space, first = self._relation.space, used[0]
+        return _Finding(
+            holds,
+            space.ports(ports),
+            family,
+            *self._deciders.of(used),
+            (lowest(first.src), lowest(first.dst)),
+            *space.first(first.ports),
+            outside,
+        )
 
     def _edge(self, src: Group, dst: Group, finding: _Finding) -> Edge:
-        classes = (lowest(finding.first.src), lowest(finding.first.dst))
-        one, other = a_pair(self._relation, src, dst, *classes)
+        one, other = a_pair(self._relation, src, dst, *finding.classes)
         return Edge(
             src=finding.outside if finding.outside and src.external else src.party,
             dst=finding.outside if finding.outside and dst.external else dst.party,
-            ports=self._relation.space.ports(finding.ports),
+            ports=finding.ports,
             holds=finding.holds,
             family=finding.family,
             rules=finding.rules,
             unisolated=finding.unisolated,
-            example=_flow(self._relation, one, other, finding.first.ports),
-            classes=classes,
+            example=Flow(src=one, dst=other, protocol=finding.protocol, port=finding.port),
+            classes=finding.classes,
         )
 
     def closing(self) -> Closing:

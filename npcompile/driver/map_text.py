@@ -57,7 +57,8 @@ def render_table(found: Map) -> Iterator[str]:
 
 def _rows(edges: Iterable[Edge]) -> Iterator[str]:
     cells = [("FROM", "TO", "PORTS", "PAIRS")]
-    cells += [(str(edge.src), str(edge.dst), _described(edge.ports), _pairs(edge)) for edge in edges]
+    name = _Names()
+    cells += [(name(edge.src), name(edge.dst), _described(edge.ports), _pairs(edge)) for edge in edges]
     widths = [min(max(map(len, column)), _WIDEST) for column in zip(*cells, strict=True)]
     form = "  ".join(f"{{:<{width}}}" for width in widths)
     for row in cells:
@@ -65,6 +66,18 @@ def _rows(edges: Iterable[Edge]) -> Iterator[str]:
 
 
 _described = cache(describe)
+
+
+class _Names:
+    """The names of parties, each made once.  Parties are told apart by being the same object: hashing takes longer."""
+
+    def __init__(self) -> None:
+        self._texts: dict[int, tuple[Party, str]] = {}
+
+    def __call__(self, party: Party) -> str:
+        if id(party) not in self._texts:
+            self._texts[id(party)] = (party, str(party))
+        return self._texts[id(party)][1]
 
 
 def _pairs(edge: Edge) -> str:
