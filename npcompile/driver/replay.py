@@ -6,6 +6,7 @@ is an internal error, because then one of two descriptions of the meaning is wro
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -39,6 +40,7 @@ class Replayer:
 
     def __init__(self, program: Program) -> None:
         self._cluster = program.cluster
+        self._namespaces = dict(program.cluster.namespaces)
         self._policies = PolicyIndex(program.policies)
         self._known: dict[tuple[str, bool, frozenset[tuple[str, str]]], list[Policy]] = {}  # only remembers
 
@@ -148,8 +150,9 @@ class Replayer:
     def _cluster_with(self, invented: Sequence[Namespace]) -> Cluster:
         if not invented:
             return self._cluster
-        known = {**self._cluster.namespaces, **{one.name: one for one in invented}}
-        return replace(self._cluster, namespaces=known)
+        # Not a copy of all namespaces: there may be thousands of them, and of examples
+        namespaces = ChainMap({one.name: one for one in invented}, self._namespaces)
+        return replace(self._cluster, namespaces=namespaces)
 
     def _nothing(self, claim: Claim, policy: Policy, rule: Rule | None) -> None:
         """No pod is a subject or, with a rule, a peer; one that has `ports`, too, may lack only those."""

@@ -9,7 +9,7 @@ address only where it needs one.  Addresses are the lowest ones that no pod or n
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence, Set
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, count
 
@@ -65,6 +65,9 @@ class Decoder:
         self._vocabulary = vocabulary
         self._encoding = encoding
         self._names = tuple(vocabulary.names.indices)
+        self._taken: dict[str, set[str]] = {}  # by namespace, the names of its pods
+        for pod in program.cluster.pods:
+            self._taken.setdefault(pod.namespace, set()).add(pod.name)
         self._pins: dict[tuple[tuple[str, str], bool], z3.BoolRef] = {}
         self._outside = addresses.outside
         self._addresses = (*addresses.outside, *addresses.inside)
@@ -225,13 +228,14 @@ class Decoder:
 
     def _assemble(self, ends: tuple[_Settled, _Settled], protocol: Protocol, port: int | None) -> Example:
         spaces = self._namespaces(ends)
-        taken = {pod.key for pod in self._cluster.pods}
+        invented_pods: list[Pod] = []
         endpoints = []
         for one, space in zip(ends, spaces, strict=True):
             pod = one.real
             if space is not None and pod is None:
-                pod = _invented(one, space.name, taken)
-                taken.add(pod.key)
+                near = {other.name for other in invented_pods if other.namespace == space.name}
+                pod = _invented(one, space.name, fresh("example", self._taken.get(space.name, ()), near))
+                invented_pods.append(pod)
             endpoints.append(Endpoint(pod=pod, address=one.address))
         invented = {space.name: space for space in spaces if space is not None and not space.listed}
         return Example(
@@ -241,7 +245,6 @@ class Decoder:
 
     def _namespaces(self, settled: Sequence[_Settled]) -> list[Namespace | None]:
         """The namespaces of the pods among the ends; two unmentioned ones with the same labels are one."""
-        taken = set(self._names)
         made: dict[frozenset[tuple[str, str]], str] = {}
         found: list[Namespace | None] = []
         for one in settled:
@@ -256,25 +259,25 @@ class Decoder:
                 elif labels in made:
                     name = made[labels]
                 else:
-                    name = made[labels] = fresh("example", taken)
-                    taken.add(name)
+                    name = made[labels] = fresh("example", self._vocabulary.names.indices, made.values())
                 found.append(Namespace(name=name, labels={**one.namespace_labels, NAMESPACE_NAME: name}, listed=False))
         return found
 
 
-def _invented(settled: _Settled, namespace: str, taken: Set[tuple[str, str]]) -> Pod:
+def _invented(settled: _Settled, namespace: str, name: str) -> Pod:
     return Pod(
         namespace=namespace,
-        name=fresh("example", {name for space, name in taken if space == namespace}),
+        name=name,
         labels=dict(settled.labels),
         addresses=() if settled.address is None else (settled.address,),
         ports=settled.ports,
     )
 
 
-def fresh(word: str, taken: Container[str]) -> str:
-    """A readable name that is not taken: `word`, `word-2`, `word-3`."""
-    return next(name for name in chain((word,), (f"{word}-{n}" for n in count(2))) if name not in taken)
+def fresh(word: str, *taken: Container[str]) -> str:
+    """A readable name that is in none of `taken`: `word`, `word-2`, `word-3`."""
+    names = chain((word,), (f"{word}-{n}" for n in count(2)))
+    return next(name for name in names if not any(name in some for some in taken))
 
 
 def _unpacked(layout: Layout, number: int) -> dict[str, str]:

@@ -102,8 +102,10 @@ class SymbolicEngine:
         """
         program = self._session.program
         listed = {name for name, namespace in program.cluster.namespaces.items() if namespace.listed}
-        for name in sorted(listed | {policy.namespace for policy in program.policies}):
-            policies = [policy for policy in program.policies if policy.namespace == name]
+        policies_of: dict[str, list[Policy]] = {name: [] for name in listed}
+        for policy in program.policies:
+            policies_of.setdefault(policy.namespace, []).append(policy)
+        for name, policies in sorted(policies_of.items()):
             for direction in (Direction.INGRESS, Direction.EGRESS):
                 isolating = [policy for policy in policies if direction in policy.directions]
                 try:

@@ -25,7 +25,7 @@ Good:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from npcompile.analyses.checks.wording import count, some
 from npcompile.analyses.claims import Case, Claim, FlowWitness, Undecided, undecided
@@ -41,6 +41,10 @@ RULE = RuleCode(code="NPC301", slug="not-isolated", severity=Severity.WARNING, k
 def check(case: Case) -> Iterator[Claim | Undecided]:
     """One claim a namespace and direction; a namespace without any policy gets one for both."""
     governed = {(policy.namespace, direction) for policy in case.program.policies for direction in policy.directions}
+    first: dict[str, Span] = {}
+    for policy in case.program.policies:
+        if policy.span is not None:
+            first.setdefault(policy.namespace, policy.span)
     bare: set[str] = set()
     for answer in case.engine.uncovered():
         if isinstance(answer, NotDecided):
@@ -50,12 +54,12 @@ def check(case: Case) -> Iterator[Claim | Undecided]:
         has_policies = any((name, direction) in governed for direction in Direction)
         if has_policies or name not in bare:
             meant = (name, answer.direction) in governed
-            yield _claim(case, answer, meant=meant, wholly=not has_policies)
+            yield _claim(case, answer, first, meant=meant, wholly=not has_policies)
         if not has_policies:
             bare.add(name)
 
 
-def _claim(case: Case, answer: Uncovered, *, meant: bool, wholly: bool) -> Claim:
+def _claim(case: Case, answer: Uncovered, first: Mapping[str, Span], *, meant: bool, wholly: bool) -> Claim:
     """`meant`: policies of the namespace close the direction for other pods; `wholly`: it has no policy at all."""
     name, direction, pods = answer.namespace.name, answer.direction, answer.pods
     way = "" if wholly else f" for {direction}"
@@ -71,7 +75,7 @@ def _claim(case: Case, answer: Uncovered, *, meant: bool, wholly: bool) -> Claim
         rule=RULE,
         severity=Severity.WARNING if meant else Severity.INFO,
         message=what,
-        span=_place(case, answer),
+        span=_place(answer, first),
         evidence=FlowWitness(
             flow=answer.example.flow,
             invented=answer.example.invented,
@@ -83,11 +87,9 @@ def _claim(case: Case, answer: Uncovered, *, meant: bool, wholly: bool) -> Claim
     )
 
 
-def _place(case: Case, answer: Uncovered) -> Span | None:
+def _place(answer: Uncovered, first: Mapping[str, Span]) -> Span | None:
     """Where a reader would look: the Namespace object, else its first policy, else the first pod."""
-    policies = (policy.span for policy in case.program.policies if policy.namespace == answer.namespace.name)
-    spans = (answer.namespace.span, *policies, answer.pods[0].span)
-    return next((span for span in spans if span is not None), None)
+    return answer.namespace.span or first.get(answer.namespace.name) or answer.pods[0].span
 
 
 _TYPES = {Direction.INGRESS: "Ingress", Direction.EGRESS: "Egress"}
