@@ -14,9 +14,33 @@ static __always_inline bool link_local(const __be32 *address)
 	return (address[0] & bpf_htonl(0xFFC00000)) == bpf_htonl(0xFE800000);
 }
 
-/* What IPv6 needs to work at all.  0: it is none of that, and is judged as any other packet. */
-static __always_inline int link_message(const struct packet *p, const struct endpoint_slot *own, enum direction direction)
+/* Whether a packet to this address ends at the node or at one of its pods: what a router takes further carries data to
+ * anybody.
+ */
+static __always_inline bool on_link(const __be32 *address, __u32 slot)
 {
+	if (link_local(address) || (address[0] & bpf_htonl(0xFF000000)) == bpf_htonl(0xFF000000))
+		return true;
+	struct identity *known = bpf_map_lookup_elem(&np_addresses6, address);
+
+	return known && of_slot(known->number, slot);
+}
+
+/* RFC 4861, 4.4: whose link-layer address an advertisement tells. */
+static __always_inline bool advertises_own(struct __sk_buff *skb, const struct packet *p, const struct endpoint_slot *own)
+{
+	__be32 target[4] = {};
+
+	if (p->offset + 24 > p->end || !LOAD(skb, p->offset + 8, target, sizeof(target)))
+		return false;
+	return link_local(target) || same6(target, own->address6);
+}
+
+/* What IPv6 needs to work at all.  0: it is none of that, and is judged as any other packet. */
+static __always_inline int link_message(struct __sk_buff *skb, const struct context *c, enum direction direction)
+{
+	const struct packet *p = &c->packet;
+	const struct endpoint_slot *own = c->own;
 	bool unproven = link_local(p->source) || unspecified(p->source);
 
 	if (p->own_protocol != ICMP6 || p->offset + 8 > p->end)
@@ -35,7 +59,13 @@ static __always_inline int link_message(const struct packet *p, const struct end
 	case 133:
 	case 135:
 	case 136: /* RFC 4861, 6.1 and 7.1: none that a router has forwarded */
-		return p->hop_limit == 255 && !p->transport.icmp.code ? NEIGHBOUR_DISCOVERY : FORGED_NEIGHBOUR;
+		if (p->hop_limit != 255 || p->transport.icmp.code)
+			return FORGED_NEIGHBOUR;
+		if (direction == EGRESS && !on_link(p->destination, c->slot))
+			return 0;
+		if (direction == EGRESS && p->transport.icmp.type == 136 && !advertises_own(skb, p, own))
+			return FORGED_NEIGHBOUR;
+		return NEIGHBOUR_DISCOVERY;
 	case 137: /* a redirect tells others where to send what they have for a third */
 		return FORGED_NEIGHBOUR;
 	default:
@@ -96,13 +126,13 @@ static __always_inline bool answers(const struct packet *p, const struct flow *f
 }
 
 /* What is neither from nor to the pod's own address, and what needs no policy; 0: it is to be judged. */
-static __always_inline int check_addresses(const struct context *c, enum direction direction)
+static __always_inline int check_addresses(struct __sk_buff *skb, const struct context *c, enum direction direction)
 {
 	const struct packet *p = &c->packet;
 
 #if NP_IPV6
 	if (p->family == 6) {
-		int reason = link_message(p, c->own, direction);
+		int reason = link_message(skb, c, direction);
 
 		if (reason)
 			return reason;
@@ -115,6 +145,24 @@ static __always_inline int check_addresses(const struct context *c, enum directi
 	return is_own(p, direction == EGRESS ? p->destination : p->source, c->own) ? SAME_POD : 0;
 }
 
+/* A pod claims no address but its own (RFC 826), and none while it looks whether that is free (RFC 5227). */
+static __always_inline int sent_arp(struct __sk_buff *skb, struct context *c)
+{
+	struct arp arp = {};
+	__be32 sender;
+	int reason = find_endpoint(skb, c);
+
+	if (reason)
+		return reason;
+	if (!LOAD(skb, ETHERNET, &arp, sizeof(arp)))
+		return TRUNCATED_FRAME;
+	__builtin_memcpy(&sender, arp.sender_address, sizeof(sender));
+	if (arp.hardware != bpf_htons(1) || arp.protocol != bpf_htons(TYPE_IPV4) || arp.hardware_size != 6 ||
+	    arp.protocol_size != sizeof(sender))
+		return FORGED_NEIGHBOUR;
+	return !sender || sender == c->own->address4 ? ARP : FORGED_NEIGHBOUR;
+}
+
 static __always_inline int inspect(struct __sk_buff *skb, struct context *c, enum direction direction)
 {
 	struct packet *p = &c->packet;
@@ -123,6 +171,8 @@ static __always_inline int inspect(struct __sk_buff *skb, struct context *c, enu
 	int unread, reason;
 
 	reason = read_frame(skb, p);
+	if (reason == ARP && direction == EGRESS)
+		return sent_arp(skb, c);
 	if (reason)
 		return reason;
 	__builtin_memcpy(p->pod, direction == EGRESS ? p->source : p->destination, sizeof(p->pod));
@@ -152,7 +202,7 @@ static __always_inline int inspect(struct __sk_buff *skb, struct context *c, enu
 
 	reason = find_endpoint(skb, c);
 	if (!reason)
-		reason = check_addresses(c, direction);
+		reason = check_addresses(skb, c, direction);
 	if (reason)
 		return reason;
 	if (unread)

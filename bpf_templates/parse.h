@@ -37,6 +37,19 @@
 #define ACK 0x10
 #define SCTP_INIT 1
 
+/* RFC 826, for Ethernet and IPv4. */
+struct arp {
+	__be16 hardware;
+	__be16 protocol;
+	__u8 hardware_size;
+	__u8 protocol_size;
+	__be16 operation;
+	__u8 sender[6];
+	__u8 sender_address[4];
+	__u8 target[6];
+	__u8 target_address[4];
+};
+
 /* RFC 791. */
 struct ipv4 {
 	__u8 version_and_words;
@@ -230,6 +243,8 @@ static __always_inline int read_icmp(struct __sk_buff *skb, struct packet *p, en
 	if (p->family == 6)
 		return quoted6(skb, p, direction);
 #endif
+	if (direction == EGRESS && p->transport.icmp.type == 5) /* a pod is no router that could know a better way */
+		return ICMP_ERROR;
 	return quoted4(skb, p, direction);
 }
 

@@ -15,6 +15,13 @@ def ethernet(kind: int, payload: bytes) -> bytes:
     return bytes.fromhex("020000000001020000000002") + struct.pack("!H", kind) + payload
 
 
+def arp(sender: str, target: str, operation: int) -> bytes:
+    """A request (1) or a reply (2), for Ethernet and IPv4."""
+    fixed = struct.pack("!HHBBH", 1, 0x0800, 6, 4, operation)
+    ends = [bytes([2, 0, 0, 0, 0, number]) + ip_address(one).packed for number, one in enumerate((sender, target), 1)]
+    return ethernet(0x0806, fixed + b"".join(ends))
+
+
 def ipv4(
     src: str,
     dst: str,
