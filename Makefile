@@ -36,8 +36,8 @@ accept: $(VENV)/.installed-dev ## Rewrite golden files with what the tests get; 
 oracles: ## Record again what a real API server says of the oracle cases (needs Go)
 	tests/oracles/apiserver/record.sh
 
-soak: $(VENV)/.installed-dev packages ## Packets by the million through the BPF datapath, against the evaluator; SOAK=100 is how many times as many as in CI
-	NPCOMPILE_SOAK=$(SOAK) $(BIN)/pytest tests/kernel/test_bpf_semantics.py tests/kernel/test_bpf_packets.py -k 'programs or random_bytes'
+soak: $(VENV)/.installed-dev packages ## Packets by the million through the BPF datapath, against the evaluator; SOAK=100 is how many times as many as in CI, NPCOMPILE_SEED=… repeats a run
+	NPCOMPILE_SOAK=$(SOAK) NPCOMPILE_REQUIRE_KERNEL=1 $(BIN)/pytest -q -rA -s tests/kernel/test_bpf_semantics.py tests/kernel/test_bpf_hostile.py -k 'programs or hostile'
 
 bench: $(VENV)/.installed ## Measure, as ratios taken side by side
 	$(BIN)/python bench/measure.py

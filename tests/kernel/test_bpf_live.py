@@ -70,11 +70,18 @@ class Wire:
 
 @pytest.fixture(scope="module")
 def wire() -> Iterator[Wire]:
-    with bench() as b, ExitStack() as stack:
+    with bench() as b, wired(b) as made:
+        b.bind(TCP_80_ONLY)
+        yield made
+
+
+@contextmanager
+def wired(b: Bench) -> Iterator[Wire]:
+    """The programs at the first interface of a bench, and sockets at both of its ends."""
+    with ExitStack() as stack:
         run("ip", "-n", b.name, "-batch", "-", text="link set d0 up\nlink set e0 up\n")
         run("ip", "netns", "exec", b.name, "sysctl", "-qw", "net.ipv6.conf.d0.disable_ipv6=1")
         run("ip", "netns", "exec", b.name, "sysctl", "-qw", "net.ipv6.conf.e0.disable_ipv6=1")
-        b.bind(TCP_80_ONLY)
         put_at(b)
         ends = [
             stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))) for _ in range(2)

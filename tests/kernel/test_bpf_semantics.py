@@ -6,13 +6,13 @@ from every other address, one packet for each port that anything tells apart, th
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from ipaddress import ip_address
 from itertools import product
 
+import hypothesis
 import pytest
 from hypothesis import given, settings
 
@@ -34,12 +34,12 @@ from npcompile.semantics import Reason, Side, decide
 from npcompile.source import SourceFile
 from tests.kernel import frames as f
 from tests.kernel.bpf import PASS, Bench, bench
+from tests.kernel.soak import SOAK, Tally, seed
 from tests.strategies import PORTS, endpoints, paired, programs
 from tests.test_semantics_cases import CASES, Case
 
 pytestmark = pytest.mark.kernel("clang", "ip")
 
-SOAK = int(os.environ.get("NPCOMPILE_SOAK", "1"))  # how many times as much as in CI
 EXAMPLES = 12 * SOAK
 BATCH = 4_000  # packets between two looks at the ring buffer, which holds more events
 INTERFACES = 16
@@ -128,9 +128,8 @@ def packets(program: Program, pod: Pod, place: int, ports: tuple[int, ...]) -> I
                         )
 
 
-def judged(b: Bench, program: Program, ports: tuple[int, ...]) -> int:
-    """Send everything for each node's artifact; how many packets that was."""
-    count = 0
+def judge(b: Bench, program: Program, ports: tuple[int, ...], tally: Tally) -> None:
+    """Send everything for each node's artifact."""
     earlier: Mapping[str, bytes] = {}
     for node in sorted({pod.node for pod in program.cluster.pods}, key=str):
         here = loaded(b, program, node, earlier)
@@ -142,25 +141,32 @@ def judged(b: Bench, program: Program, ports: tuple[int, ...]) -> int:
                     name = "np_from_pod" if packet.direction is Direction.EGRESS else "np_to_pod"
                     batch.append((packet, b.object.program(name).run(packet.frame, b.context(packet.place)).result))
                     if len(batch) == BATCH:
-                        count += compare(b, here, batch)
-        count += compare(b, here, batch)
-    return count
+                        compare(b, here, batch, tally)
+        compare(b, here, batch, tally)
 
 
-def compare(b: Bench, here: Loaded, batch: list[tuple[Packet, int]]) -> int:
+def compare(b: Bench, here: Loaded, batch: list[tuple[Packet, int]], tally: Tally) -> None:
     told = b.events()
     assert len(told) == len(batch)
     for (packet, result), event in zip(batch, told, strict=True):
         here.check(packet, result, event)
-    count = len(batch)
+        tally.count(str(event.reason), passed=result == PASS)
     batch.clear()
-    return count
 
 
-@settings(max_examples=EXAMPLES, deadline=None, database=None, derandomize=SOAK == 1)
-@given(program=programs(bound=True))
-def test_programs(b: Bench, program: Program) -> None:
-    assert judged(b, program, (*PORTS, 2, 79, 9999))
+def test_programs(b: Bench) -> None:
+    tally = Tally("programs")
+
+    @hypothesis.seed(seed())
+    @settings(max_examples=EXAMPLES, deadline=None, database=None, print_blob=False)
+    @given(program=programs(bound=True))
+    def compared(program: Program) -> None:
+        judge(b, program, (*PORTS, 2, 79, 9999), tally)
+
+    compared()
+    tally.tell()
+    assert tally.packets > 1_000 * SOAK
+    assert 0 < tally.passed < tally.packets
 
 
 def inhabited(case: Case) -> Program:
@@ -202,7 +208,9 @@ def test_cases(b: Bench, case: Case) -> None:
         return
     assert len(program.cluster.pods) <= INTERFACES
     subjects = [pod for pod in program.cluster.pods if not pod.host_network]
-    assert judged(b, program, ports_of(case)) > 0 or not subjects
+    tally = Tally(str(case))
+    judge(b, program, ports_of(case), tally)
+    assert tally.packets > 0 or not subjects
 
 
 def test_a_difference_would_be_seen(b: Bench) -> None:
@@ -216,7 +224,7 @@ def test_a_difference_would_be_seen(b: Bench) -> None:
         name = "np_from_pod" if packet.direction is Direction.EGRESS else "np_to_pod"
         batch.append((packet, b.object.program(name).run(packet.frame, b.context()).result))
     with pytest.raises(AssertionError):
-        compare(b, here, batch)
+        compare(b, here, batch, Tally("another program"))
     b.events()
 
 
