@@ -191,14 +191,27 @@ def quoted_flow(packet: Packet, direction: Direction) -> Key | None:
 
 
 @dataclass(slots=True, kw_only=True)
-class Oracle:
-    """One pod of a program, its interface's flows, and what is to become of the next frame."""
+class Remembered:
+    """A flow: which way it was opened, whether by the own node, and under which program it was judged last."""
 
-    program: Program
+    direction: Direction
+    own_node: bool
+    program: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Oracle:
+    """A pod and its interface's flows: what is to become of the next frame under the last of its `programs`.
+
+    `recheck`: a flow that was judged under an earlier one is judged again.
+    """
+
+    programs: list[Program]
     pod: Pod
     node: frozenset[Address]
     neighbours: frozenset[Address]  # of the node and its pods
-    flows: dict[Key, Direction] = field(default_factory=dict)
+    recheck: bool = False
+    flows: dict[Key, Remembered] = field(default_factory=dict)
     _judged: dict[tuple[object, ...], Reason] = field(default_factory=dict)
 
     def decide(self, frame: bytes, direction: Direction, *, local: bool = False) -> Reason:
@@ -212,12 +225,12 @@ class Oracle:
         if about:
             key = quoted_flow(packet, direction)
             if key in self.flows:
-                return R.RELATED
+                return self._again(key) or R.RELATED
             flow: Opened | Reason | None = None
         else:
             flow = flow_of(packet, direction)
         if isinstance(flow, Opened) and self._answers(flow, direction):
-            return R.ESTABLISHED
+            return self._again(flow.key) or R.ESTABLISHED
         if reason := self._addressed(packet, direction):
             return reason
         if isinstance(flow, Reason):
@@ -226,14 +239,31 @@ class Oracle:
             return R.ICMP_ERROR
         reason = self._by_policy(packet, direction, local=local)
         if isinstance(flow, Opened) and reason.allows:
-            self.flows[flow.key] = direction
+            own = reason is R.FROM_OWN_NODE
+            self.flows[flow.key] = Remembered(direction=direction, own_node=own, program=len(self.programs))
         return reason
 
+    def _again(self, key: Key | None) -> Reason | None:
+        """Why a remembered flow goes on no longer, if it does not."""
+        assert key is not None
+        flow = self.flows[key]
+        if not self.recheck or flow.program == len(self.programs):
+            return None
+        pod, peer, own, other, protocol = key
+        out = flow.direction is Direction.EGRESS
+        ends, port = ((pod, peer), other) if out else ((peer, pod), own)
+        known = flow.own_node or (not out and peer in self.node)
+        reason = R.FROM_OWN_NODE if known else self._judge(flow.direction, *ends, protocol, port)
+        if not reason.allows:
+            return reason
+        flow.program = len(self.programs)
+        return None
+
     def _answers(self, flow: Opened, direction: Direction) -> bool:
-        opened = self.flows.get(flow.key)
-        if opened is None:
+        found = self.flows.get(flow.key)
+        if found is None:
             return False
-        return not flow.opens or (flow.key[4] not in PORTS and opened is direction)
+        return not flow.opens or (flow.key[4] not in PORTS and found.direction is direction)
 
     def _arp(self, frame: bytes, direction: Direction) -> Reason:
         """RFC 826: hardware 1, protocol IPv4, sizes 6 and 4; the sender's address is at 14."""
@@ -288,22 +318,24 @@ class Oracle:
     def _by_policy(self, packet: Packet, direction: Direction, *, local: bool) -> Reason:
         if direction is Direction.INGRESS and (local or packet.src in self.node):
             return R.FROM_OWN_NODE
-        protocol = PROTOCOLS.get(packet.protocol, Protocol.ICMP)
-        port = word(packet.body, 2) if protocol.has_ports else None
-        asked = (direction, packet.src, packet.dst, protocol, port)
+        port = word(packet.body, 2) if packet.protocol in PORTS else 0
+        return self._judge(direction, packet.src, packet.dst, packet.protocol, port)
+
+    def _judge(self, direction: Direction, src: Address, dst: Address, number: int, port: int) -> Reason:
+        protocol = PROTOCOLS.get(number, Protocol.ICMP)
+        asked = (len(self.programs), direction, src, dst, protocol, port)
         if asked not in self._judged:
-            ends = (self._end(packet.src), self._end(packet.dst))
-            decision = decide(
-                self.program.policies,
-                self.program.cluster,
-                Flow(src=ends[0], dst=ends[1], protocol=protocol, port=port),
+            flow = Flow(
+                src=self._end(src), dst=self._end(dst), protocol=protocol, port=port if protocol.has_ports else None
             )
+            program = self.programs[-1]
+            decision = decide(program.policies, program.cluster, flow)
             side = decision.egress if direction is Direction.EGRESS else decision.ingress
             self._judged[asked] = WORDS[side.reason]
         return self._judged[asked]
 
     def _end(self, address: Address) -> Endpoint:
-        owner = next((pod for pod in self.program.cluster.pods if address in pod.addresses), None)
+        owner = next((pod for pod in self.programs[-1].cluster.pods if address in pod.addresses), None)
         return Endpoint(pod=owner, address=address)
 
 

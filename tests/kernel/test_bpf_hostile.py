@@ -7,12 +7,14 @@ reference evaluator give, in a row with all that was sent before it.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
 
 from npcompile.backends.bpf import BpfTarget
+from npcompile.backends.bpf.source import Features
 from npcompile.backends.target import Options
 from npcompile.frontend import load
 from npcompile.ir.policy import Direction
@@ -28,8 +30,8 @@ from tests.kernel.test_bpf_live import wired
 pytestmark = pytest.mark.kernel("clang", "ip")
 
 TAGS = (b"\x81\0", b"\x88\xa8")
-BATCH = 2_000  # between two looks at the ring buffer
-ROUND = 400  # packets between two beginnings without flows
+BATCH = 2_000
+ROUND = 400  # packets between two beginnings without flows; the ring buffer holds more
 POD, PEER, OTHER, BLOCK, HOLE, NODE = "10.0.0.1", "10.0.0.2", "10.0.0.3", "198.51.100.7", "198.51.100.130", "192.0.2.1"
 POD6, PEER6, OTHER6, BLOCK6, NODE6 = "fd00::1", "fd00::2", "fd00::3", "2001:db8:7::1", "fd01::1"
 ENDS = (POD, POD, POD, PEER, PEER, OTHER, BLOCK, HOLE, NODE, "203.0.113.9", "255.255.255.255", "224.0.0.1", "127.0.0.1",
@@ -95,7 +97,7 @@ def bind(b: Bench, program: Program) -> None:
 def oracle(program: Program) -> Oracle:
     pod = next(pod for pod in program.cluster.pods if pod.name == "x")
     node = frozenset(map(ip_address, (NODE, NODE6)))
-    return Oracle(program=program, pod=pod, node=node, neighbours=node | {*map(ip_address, (POD6, PEER6))})
+    return Oracle(programs=[program], pod=pod, node=node, neighbours=node | {*map(ip_address, (POD6, PEER6))})
 
 
 def test_hostile_frames(loaded: Bench, program: Program) -> None:
@@ -104,6 +106,30 @@ def test_hostile_frames(loaded: Bench, program: Program) -> None:
         send_batch(loaded, oracle(program), random.Random(f"{seed()} {number}"), tally)
     tally.tell()
     assert len(tally.reasons) > 25 and tally.passed > tally.packets / 50
+
+
+CHANGED = CLUSTER.replace("[{port: 80}, {port: 53, protocol: UDP}", "[{port: 8003}").replace(
+    "cidr: 198.51.100.0/24, except: [198.51.100.128/25]", "cidr: 203.0.113.0/24"
+)
+
+
+@pytest.mark.parametrize("recheck", [False, True])
+def test_hostile_frames_while_policy_changes(program: Program, recheck: bool) -> None:
+    """Flows go on under the next policy, or are judged by it, whichever way their packets go."""
+    tally = Tally(f"hostile frames while policy changes, {'recheck' if recheck else 'keep'}")
+    other = load([SourceFile(path="changed.yaml", text=CHANGED)]).program
+    with bench(Features(recheck=recheck)) as b:
+        for number in range(10 * SOAK):
+            chosen = random.Random(f"{seed()} {number} {recheck}")
+            expected = replace(oracle(program), recheck=recheck)
+            b.forget()
+            talks = chosen.sample(TALKS, 6)
+            for turn in range(6):
+                bind(b, expected.programs[-1])
+                send(b, expected, [hostile(chosen, ENDS, PORTS, talks) for _ in range(200)], chosen, tally)
+                expected.programs.append((other, program)[turn % 2])
+    tally.tell()
+    assert tally.reasons["established"] > tally.packets / 50 and tally.reasons["related"] > tally.packets / 200
 
 
 def test_hostile_frames_over_a_wire(program: Program) -> None:
@@ -131,19 +157,22 @@ def test_hostile_frames_over_a_wire(program: Program) -> None:
 
 
 def send_batch(b: Bench, expected: Oracle, chosen: random.Random, tally: Tally) -> None:
+    """Some rounds, each of which begins without flows."""
+    for _ in range(BATCH // ROUND):
+        b.forget()
+        expected.flows.clear()
+        talks = chosen.sample(TALKS, 4)
+        send(b, expected, [hostile(chosen, ENDS, PORTS, talks) for _ in range(ROUND)], chosen, tally)
+
+
+def send(b: Bench, expected: Oracle, frames: Sequence[bytes], chosen: random.Random, tally: Tally) -> None:
     wanted: list[tuple[Reason, bytes, Direction]] = []
-    talks: list[Talk] = []
     b.events()
-    for number in range(BATCH):
-        if number % ROUND == 0:
-            b.forget()
-            expected.flows.clear()
-            talks = chosen.sample(TALKS, 4)
-        frame = hostile(chosen, ENDS, PORTS, talks)
+    for frame in frames:
         direction = chosen.choice((Direction.EGRESS, Direction.INGRESS))
         if len(frame) < 54:  # less than a test run takes
             continue
-        local = direction is Direction.INGRESS and chosen.random() < 0.02
+        local = direction is Direction.INGRESS and chosen.random() < 0.1
         reason = expected.decide(frame, direction, local=local)
         name = "np_from_pod" if direction is Direction.EGRESS else "np_to_pod"
         ran = b.object.program(name).run(frame, b.context(arrived=0 if local else 1))

@@ -25,9 +25,8 @@ from npcompile.runtime.bpf.libbpf import Map
 from npcompile.runtime.bpf.loaded import Here
 from npcompile.runtime.bpf.loader import BpfLoader
 from npcompile.runtime.loader import LEFT_BEHIND, Delta, LoadError, Stored
-from tests.kernel import frames as f
-from tests.kernel.applying import BOTH, EGRESS_ONLY, INGRESS_ONLY, WIDER, having, pod, policy, program
-from tests.kernel.test_bpf_apply import ASKED, BINDINGS, LOADER, Node, assert_says, made, sends
+from tests.kernel.applying import BOTH, EGRESS_ONLY, INGRESS_ONLY, WIDER, having, policy
+from tests.kernel.test_bpf_apply import ASKED, BINDINGS, LOADER, Node, assert_says, made
 from tests.kernel.wire import run
 
 pytestmark = pytest.mark.kernel("clang", "ip")
@@ -318,23 +317,3 @@ def test_programs_that_the_kernel_refuses(monkeypatch: pytest.MonkeyPatch) -> No
         with pytest.raises(LoadError, match="open the object"):
             load(broken)
         assert Seen.of(node) == before
-
-
-# --- who comes to an interface later ---
-
-
-def test_the_flows_of_a_pod_serve_no_later_one_at_its_interface() -> None:
-    opening = f.ip("10.7.0.1", "10.7.0.2", 6, f.tcp(40000, 80))
-    later = f.ip("10.7.0.1", "10.7.0.2", 6, f.tcp(40000, 80, f.ACK))
-    heir = replace(pod(1, app="client"), name="heir")
-    renamed = program([pod(2, app="server"), heir], *BOTH.policies)
-    with made():
-        load(artifact(BOTH))
-        assert sends(opening) and sends(later)
-        load(artifact(WIDER))  # the pod goes, and its interface stays
-        load(artifact(EGRESS_ONLY))
-        assert sends(opening) and sends(later)
-        # Another pod, with the same address, which may not reach the server.
-        same_place = BpfLoader(bindings={**BINDINGS, "a/heir": "to1"})
-        same_place.apply(artifact(renamed))
-        assert not sends(later)
