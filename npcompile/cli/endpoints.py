@@ -6,7 +6,7 @@ import json
 
 import click
 
-from npcompile.driver.observe import endpoints
+from npcompile.driver.endpoints import endpoints
 
 
 @click.command("endpoints", short_help="List the endpoints of the loaded BPF datapath.")
@@ -18,7 +18,13 @@ def command(*, output_format: str) -> int:
             click.echo(json.dumps(one))
             continue
         addresses = ", ".join(one["addresses"])  # type: ignore[arg-type]
-        click.echo(f"{one['pod']}  {one['interface']}  {addresses}  egress {one['egress']}  ingress {one['ingress']}")
+        identities = ", ".join(str(number) for number in one["identities"])  # type: ignore[attr-defined]
+        where = one["interface"] or "no interface"
+        loose = "" if one["attached"] else "  NOT ENFORCED: the programs are not at its interface"
+        click.echo(
+            f"{one['pod']}  {where}  {addresses}  identity {identities}  "
+            f"egress {one['egress']}  ingress {one['ingress']}{loose}"
+        )
         for rule, count in one["rules"].items():  # type: ignore[attr-defined]
             click.echo(f"  {count}  {rule}")
     return 0

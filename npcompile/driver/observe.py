@@ -1,131 +1,90 @@
-"""`npcompile observe` and `npcompile endpoints`: what the loaded datapath tells, in names instead of numbers."""
+"""`npcompile observe`: what the loaded datapath tells, in names instead of numbers."""
 
 from __future__ import annotations
 
-import json
+import fcntl
+import os
 import struct
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from time import monotonic
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from npcompile.diagnostics.errors import InputError
 from npcompile.diagnostics.model import diagnose
+from npcompile.driver.loaded_names import Names, NamesByGeneration, loaded_maps
 from npcompile.ir.flow import Verdict
-from npcompile.readers.bpf_maps import Maps, read_maps
-from npcompile.runtime.bpf.counters import counted
 from npcompile.runtime.bpf.events import EVENTS_LOST, Event, decode
 from npcompile.runtime.bpf.libbpf import Map, RingBuffer
-from npcompile.runtime.bpf.loaded import EVENTS, REASON_HITS, Bound, Here, close
-from npcompile.runtime.bpf.maps import read_generation
+from npcompile.runtime.bpf.loaded import EVENTS, REASON_HITS, Here
 from npcompile.runtime.loader import MACHINE
 
 _PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmp", 132: "sctp"}
 _TURN = 200  # milliseconds
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
-    """What the numbers of one artifact mean."""
+def observe(
+    verdict: Verdict | None,
+    seconds: float | None,
+    *,
+    earlier: bool = False,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Iterator[dict[str, object]]:
+    """Events as they come; `{"lost": N}` whenever some were lost, `{"skipped": N}` for those that waited from before,
+    unless `earlier` asks for them, too; `{"removed": true}` as the last where the datapath goes.
 
-    maps: Maps
-    rules: Mapping[str, Mapping[str, object]]  # of the manifest
-    interfaces: Mapping[str, str]
-
-    @classmethod
-    def of(cls, bound: Bound) -> Names:
-        """Those of an artifact as it was loaded."""
-        rules = json.loads(bound.manifest).get("rules", {})
-        return cls(read_maps(bound.maps.encode()), rules, bound.interfaces)
-
-
-def observe(verdict: Verdict | None, seconds: float | None) -> Iterator[dict[str, object]]:
-    """Events as they come, and `{"lost": N}` whenever some were lost; for so long, or until interrupted."""
-    here, maps = _opened()
-    try:
+    For so many seconds, or until `stopped`.  Raises InputError where nothing can be observed.
+    """
+    with loaded_maps() as (here, maps), _alone(here):
         if EVENTS not in maps:
             raise InputError([diagnose(MACHINE, None, "the loaded artifact tells no events")])
-        found: list[Event] = []
-        lost = _lost(maps)
-        deadline = None if seconds is None else monotonic() + seconds
-        with RingBuffer(maps[EVENTS], lambda data: found.append(decode(data))) as ring:
-            while deadline is None or monotonic() < deadline:
-                ring.poll(_TURN)
-                yield from (_told(here, event) for event in found if verdict in (None, event.verdict))
-                found.clear()
+        began = 0 if earlier else time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        deadline = None if seconds is None else time.monotonic() + seconds
+        names, lost, waiting = NamesByGeneration(here), _lost(maps), list[bytes]()
+        # What is taken is read outside of the library's call, where an exception could not be raised.
+        with RingBuffer(maps[EVENTS], waiting.append) as ring:
+            last = False
+            while not last:
+                last = stopped() or (deadline is not None and time.monotonic() >= deadline)
+                if last:
+                    ring.consume()
+                else:
+                    ring.poll(_TURN)
+                names.refresh()
+                events = [decode(data) for data in waiting]
+                waiting.clear()
+                if skipped := sum(one.time < began for one in events):
+                    yield {"skipped": skipped}
+                fresh = (one for one in events if one.time >= began and verdict in (None, one.verdict))
+                yield from (_told(names.of(one.generation), one) for one in fresh)
                 if (now := _lost(maps)) > lost:
                     yield {"lost": now - lost}
                     lost = now
-    finally:
-        close(maps.values())
+                if here.current() is None:
+                    yield {"removed": True}
+                    return
 
 
-def endpoints() -> list[dict[str, object]]:
-    """The endpoints that are loaded, and what their rulesets' rules have let through."""
-    here, maps = _opened()
+@contextmanager
+def _alone(here: Here) -> Iterator[None]:
+    """The ring buffer has one consumer's place in it."""
+    descriptor = os.open(here.files, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        names = _names(here, read_generation(maps))
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            told = diagnose(MACHINE, None, "somebody else observes already", help="end that `npcompile observe` first")
+            raise InputError([told]) from None
+        yield
     finally:
-        close(maps.values())
-    hits = counted(here)
-    return [
-        {
-            "pod": one.pod,
-            "id": one.id,
-            "interface": names.interfaces.get(one.pod),
-            "addresses": [str(address) for address in one.addresses],
-            "identities": [names.maps.addresses[address] for address in one.addresses],
-            "egress": one.egress,
-            "ingress": one.ingress,
-            "rules": {
-                _place(names, origin): hits[origin]
-                for origin in sorted(_rules_of(names.maps, one.egress) | _rules_of(names.maps, one.ingress))
-                if hits.get(origin)
-            },
-        }
-        for one in names.maps.endpoints.values()
-    ]
-
-
-def _rules_of(maps: Maps, ruleset: int) -> set[str]:
-    return {
-        maps.rules[entry.rule]
-        for (number, _), entries in maps.policy.items()
-        if number == ruleset
-        for entry in entries
-        if isinstance(entry.rule, int)
-    }
-
-
-def _opened() -> tuple[Here, dict[str, Map]]:
-    here = Here.of_thread()
-    current = here.current()
-    if current is None:
-        message = "no artifact of the target `bpf` is loaded here"
-        raise InputError([diagnose(MACHINE, None, message, help="load one with `npcompile apply`")])
-    return here, here.maps(current.pins)
+        os.close(descriptor)
 
 
 def _lost(maps: Mapping[str, Map]) -> int:
     return sum(struct.unpack("=Q", one)[0] for one in maps[REASON_HITS].per_cpu(struct.pack("=I", EVENTS_LOST)))
 
 
-def _names(here: Here, generation: int) -> Names:
-    bound = here.artifact(generation)
-    if bound is None:
-        raise InputError([diagnose(MACHINE, None, f"the names of generation {generation} are not kept any more")])
-    return Names.of(bound)
-
-
-def _told(here: Here, event: Event) -> dict[str, object]:
-    bound = here.artifact(event.generation)
-    names = None if bound is None else Names.of(bound)
-    pods = {one.id: one.pod for one in names.maps.endpoints.values()} if names else {}
-    owners = {a: one.pod for one in names.maps.endpoints.values() for a in one.addresses} if names else {}
-    origin = ""
-    if names and event.rule:
-        origin = names.maps.rules.get(event.rule, "")
-    elif names and event.verdict is Verdict.DENY and event.ruleset in names.maps.rulesets:
-        origin = names.maps.rulesets[event.ruleset].origin
+def _told(names: Names | None, event: Event) -> dict[str, object]:
+    pods, owners = (names.pods, names.owners) if names else ({}, {})
     return {
         "time": event.time,
         "verdict": str(event.verdict),
@@ -139,14 +98,5 @@ def _told(here: Here, event: Event) -> dict[str, object]:
         "protocol": _PROTOCOLS.get(event.protocol, str(event.protocol)),
         "source_port": event.source_port,
         "destination_port": event.destination_port,
-        "rule": _place(names, origin) if names and origin else None,
+        "rule": names.deciding(event) if names else None,
     }
-
-
-def _place(names: Names, origin: str) -> str:
-    """`shop/web ingress[0] (web.yaml:3)`, as far as the manifest says."""
-    said = names.rules.get(origin)
-    if said is None:
-        return origin
-    rule = "" if said.get("rule") is None else f"[{said['rule']}]"
-    return f"{said['policy']} {said['direction']}{rule} ({said['file']}:{said['line']})"

@@ -97,6 +97,14 @@ class Here:
             return None
         return Bound(**found)
 
+    def artifacts(self) -> Mapping[int, int]:
+        """The generations whose artifacts are kept, and when each was written, in nanoseconds."""
+        found = {}
+        for path in self.files.glob("*.artifact"):
+            with suppress(FileNotFoundError):
+                found[int(path.stem)] = path.stat().st_mtime_ns
+        return found
+
     def keep_artifact(self, generation: int, bound: Bound) -> None:
         """Write down what a generation's numbers will mean, before it counts."""
         self._write(f"{generation}.artifact", json.dumps(asdict(bound)))
