@@ -15,6 +15,8 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from npcompile.backends.iptables import lower
+from npcompile.backends.iptables.lower import MOST_IN_ONE_DISPATCH
 from npcompile.backends.registry import TARGETS
 from npcompile.backends.target import Options
 from npcompile.frontend import load
@@ -105,8 +107,9 @@ def test_every_packet_of_the_cases_passes_where_nothing_is_loaded(node: Judge) -
     assert all(node.passed(packets))
 
 
-@pytest.mark.parametrize("by_node", [False, True])
-def test_the_cases(node: Judge, by_node: bool) -> None:
+@pytest.mark.parametrize(("by_node", "most"), [(False, MOST_IN_ONE_DISPATCH), (True, MOST_IN_ONE_DISPATCH), (False, 0)])
+def test_the_cases(node: Judge, by_node: bool, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lower, "MOST_IN_ONE_DISPATCH", most)
     differing = {
         str(case): found
         for case, (program, flows) in cases().items()

@@ -8,7 +8,9 @@ from __future__ import annotations
 import pytest
 import z3
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from npcompile.backends.iptables import lower
 from npcompile.backends.registry import TARGETS
 from npcompile.backends.target import Options
 from npcompile.ir.flow import Flow, Verdict
@@ -54,6 +56,18 @@ def test_every_description_agrees(example: tuple[Program, Flow]) -> None:
         found = passage(lambda _, loaded=loaded: loaded, program.cluster, flow)  # type: ignore[misc]
         assert found.verdict is verdict, target
         assert [outcome.mark for _, outcome in found.outcomes if not outcome.dropped and outcome.mark] == []
+
+
+@settings(max_examples=150)
+@given(programs_with_flow(bound=True), st.integers(0, 3))
+def test_looking_profiles_up_in_two_steps_changes_no_verdict(example: tuple[Program, Flow], most: int) -> None:
+    program, flow = example
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lower, "MOST_IN_ONE_DISPATCH", 0)
+        patch.setattr(lower, "MOST_IN_DISPATCH", most)
+        loaded = emitted(program, "iptables")
+    found = passage(lambda _: loaded, program.cluster, flow)
+    assert found.verdict is decide(program.policies, program.cluster, flow).verdict
 
 
 @settings(max_examples=100)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
-from npcompile.backends.iptables import IptablesTarget
+from npcompile.backends.iptables import IptablesTarget, lower
 from npcompile.backends.iptables.target import IPSET_FILE, TABLE_FILES
 from npcompile.backends.target import Options
 from npcompile.ir.cluster import Cluster, Pod
@@ -62,6 +62,14 @@ def bring(kernel: FakeKernel, wanted: Mapping[Family, Image]) -> Iterator[Step]:
     assert all(same(loaded[family].image, wanted[family]) for family in Family)
     assert not any(one.idle or one.stale or one.shared for one in loaded.values())
     assert not steps(kernel, wanted)
+
+
+@pytest.fixture(scope="module", params=[lower.MOST_IN_ONE_DISPATCH, 0], ids=["one step", "two steps"])
+def dispatched(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Profiles are looked up in one step, or in two, where short ones have no chain of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lower, "MOST_IN_ONE_DISPATCH", request.param)
+        yield
 
 
 # --- two programs that share much ---
@@ -164,6 +172,7 @@ def asked(kernel: FakeKernel) -> object:
     return sets, {family: {name: tuple(lines) for name, lines in kernel.tables[family].items()} for family in Family}
 
 
+@pytest.mark.usefixtures("dispatched")
 @settings(max_examples=12, deadline=None)
 @given(histories())
 def test_every_state_between_two_programs_is_between_their_verdicts(history: list[Program]) -> None:
@@ -228,6 +237,7 @@ def test_whatever_was_interrupted_the_next_run_repairs(history: list[Program], d
 PODS = 5
 
 
+@pytest.mark.usefixtures("dispatched")
 @settings(max_examples=15, deadline=None)
 @given(programs(max_pods=PODS, bound=True), st.integers(0, PODS - 1))
 def test_a_pod_that_restarts_changes_members_only(program: Program, number: int) -> None:

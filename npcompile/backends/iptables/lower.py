@@ -2,13 +2,13 @@
 
 How a packet goes (docs/iptables.md tells it at length): the entry chain sends it to the chain of its source's egress
 profile and then to that of its destination's ingress profile, and drops it behind either when it comes back without the
-mark.  A profile's chain marks what its policies allow; what has no profile is marked at the dispatch's end.
+mark.  A profile's lines mark what its policies allow; what has no profile is marked at the dispatch's end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import chain as chained
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from math import isqrt
 
 from npcompile.backends.filters.inventory import Profile
@@ -42,10 +42,14 @@ from npcompile.netset.ports import Protocol
 SMALLEST_MAXELEM = 65536  # the kernel's default
 PORT_SLOTS = 15  # XT_MULTI_PORTS of linux/netfilter/xt_multiport.h; a range takes two
 MOST_IN_ONE_DISPATCH = 16  # profiles of a direction, beyond which they are looked up in two steps
+MOST_IN_DISPATCH = 2  # lines of a profile, beyond which they have a chain of their own in the second step, too
 
 # RFC 4861: router and neighbour solicitations and advertisements; RFC 2710 and 3810: multicast listeners.
 _NEIGHBOUR_TYPES = (133, 134, 135, 136)
 _LISTENER_TYPES = (130, 131, 132, 143)
+
+# Where no pod has an address of a family, nobody is isolated in it, and every packet is left to the rules after ours.
+_IDLE = (Chain(name=names.FORWARD, lines=()), Chain(name=names.INPUT, lines=()))
 
 _DISPATCH = {Direction.EGRESS: names.EGRESS, Direction.INGRESS: names.INGRESS}
 
@@ -67,20 +71,20 @@ def lower(plan: Plan, known: Names, options: Options) -> Ruleset:
 
 def _lower_family(family: Family, plan: Plan, known: Names, *, accept: bool) -> tuple[Table, SetBook]:
     book = SetBook(family, plan.inventory, known, Capacity(usual=SMALLEST_MAXELEM, of=room_for))
-    chains = [
-        Chain(name=names.FORWARD, lines=tuple(_forward(accept=accept))),
-        Chain(name=names.INPUT, lines=tuple(_input(family))),
-        Chain(name=names.ALLOW, lines=(Line(action=Action.MARK),)),
-    ]
+    chains = tuple(_chains(plan, book, known, accept=accept)) if family in plan.families else _IDLE
+    hooks = (Hook(builtin="FORWARD", chain=names.FORWARD), Hook(builtin="INPUT", chain=names.INPUT))
+    return Table(family=family, chains=chains, hooks=hooks), book
+
+
+def _chains(plan: Plan, book: SetBook, known: Names, *, accept: bool) -> Iterator[Chain]:
+    yield Chain(name=names.FORWARD, lines=tuple(_forward(accept=accept)))
+    yield Chain(name=names.INPUT, lines=tuple(_input(book.family)))
+    yield Chain(name=names.ALLOW, lines=(Line(action=Action.MARK),))
     if accept:
         accepts = (Line(matches=(book.every_pod(side),), action=Action.ACCEPT) for side in Side)
-        chains.append(Chain(name=names.ACCEPT, lines=tuple(accepts)))
+        yield Chain(name=names.ACCEPT, lines=tuple(accepts))
     for direction in (Direction.EGRESS, Direction.INGRESS):
-        judged = plan.profiles[direction] if family in plan.families else ()
-        chains += _dispatch(plan, direction, judged, book, known)
-        chains += _policies(plan, direction, judged, book, known)
-    hooks = (Hook(builtin="FORWARD", chain=names.FORWARD), Hook(builtin="INPUT", chain=names.INPUT))
-    return Table(family=family, chains=tuple(chains), hooks=hooks), book
+        yield from _side(plan, direction, book, known)
 
 
 def _forward(*, accept: bool) -> Iterator[Line]:
@@ -120,69 +124,81 @@ def _replies(leave: Action | Goto) -> Iterator[Line]:
     yield Line(matches=(OfProtocol(Protocol.ICMP), InState(State.RELATED)), action=leave)
 
 
+def _side(plan: Plan, direction: Direction, book: SetBook, known: Names) -> Iterator[Chain]:
+    """The chains of a direction: dispatch, profiles, and policies.
+
+    A policy has a chain of its own where that takes fewer lines than to repeat its lines in each profile; one that
+    allows nothing in this family has none.
+    """
+    judged = plan.profiles[direction]
+    allowed = {
+        policy.key: tuple(_lines(allowances(plan, policy, direction, book))) for policy in plan.policies[direction]
+    }
+    chains = {key: known.policy_chain((direction.value, *key)) for key in sorted(shared(judged, allowed))}
+    bodies = [tuple(_profile(one, allowed, chains)) for one in judged]
+    yield from _dispatch(plan, direction, bodies, book, known)
+    for key, name in chains.items():
+        yield Chain(name=name, lines=allowed[key])
+
+
 def _dispatch(
-    plan: Plan, direction: Direction, judged: tuple[Profile, ...], book: SetBook, known: Names
+    plan: Plan, direction: Direction, bodies: list[tuple[Line, ...]], book: SetBook, known: Names
 ) -> Iterator[Chain]:
-    """To the chain of the pod's profile: `Goto`, so that its end is the dispatch's.  No profile: nobody isolates it.
+    """To the lines of the pod's profile, from which `bodies` has those of each.  No profile: nobody isolates it.
 
     The kernel asks one set after the other.  Where there are many, as many as there are groups stand behind each set
     of all the pods of a group: of n sets it asks about the root of n, in place of half of n.
     """
     nobody = Line(action=Action.MARK)
-    side, dispatch = SUBJECT[direction], plan.dispatch[direction]
+    side, dispatch, judged = SUBJECT[direction], plan.dispatch[direction], plan.profiles[direction]
+    entries = [
+        (book.profile(one, dispatch, side), Chain(name=plan.profile_chains[direction, one.key], lines=body))
+        for one, body in zip(judged, bodies, strict=True)
+    ]
     if len(judged) <= MOST_IN_ONE_DISPATCH:
-        lines = (_to_profile(plan, one, book.profile(one, dispatch, side)) for one in judged)
+        lines = (Line(matches=(asked,), action=Goto(chain.name)) for asked, chain in entries)
         yield Chain(name=_DISPATCH[direction], lines=(*lines, nobody))
+        yield from (chain for _, chain in entries)
         return
     width = isqrt(len(judged) - 1) + 1
-    groups = [judged[first : first + width] for first in range(0, len(judged), width)]
-    doors = [known.dispatch_chain((direction.value, number)) for number in range(len(groups))]
-    outer = (
-        Line(matches=(book.group(group, dispatch, side),), action=Goto(door))
-        for group, door in zip(groups, doors, strict=True)
-    )
-    yield Chain(name=_DISPATCH[direction], lines=(*outer, nobody))
-    for group, door in zip(groups, doors, strict=True):
-        inner = (_to_profile(plan, one, book.profile(one, dispatch, side)) for one in group)
-        yield Chain(name=door, lines=tuple(inner))
+    doors: list[Line] = []
+    behind: list[Chain] = []
+    for number, first in enumerate(range(0, len(judged), width)):
+        door = known.dispatch_chain((direction.value, number))
+        doors.append(Line(matches=(book.group(judged[first : first + width], dispatch, side),), action=Goto(door)))
+        behind += _behind_door(door, entries[first : first + width])
+    yield Chain(name=_DISPATCH[direction], lines=(*doors, nobody))
+    yield from behind
 
 
-def _to_profile(plan: Plan, one: Profile, asked: InSet) -> Line:
-    return Line(matches=(asked,), action=Goto(plan.profile_chains[one.direction, one.key]))
+def _behind_door(door: str, entries: Iterable[tuple[InSet, Chain]]) -> Iterator[Chain]:
+    """The chain of a group, and those of its profiles that are not short.
 
-
-def _policies(
-    plan: Plan, direction: Direction, judged: tuple[Profile, ...], book: SetBook, known: Names
-) -> Iterator[Chain]:
-    """The chains of profiles and policies.
-
-    A policy has a chain of its own where that takes fewer lines than to repeat its lines in each profile; one that
-    allows nothing in this family has none.
+    Here the end of the chain denies, so that a short profile's lines can stand in it, each with the profile's set
+    before it: what they do not match, no other profile's lines do.
     """
-    selecting = {policy.key for one in judged for policy in one.policies}
-    allowed = {
-        policy.key: tuple(_lines(allowances(plan, policy, direction, book)))
-        for policy in plan.policies[direction]
-        if policy.key in selecting
-    }
-    chains = {key: known.policy_chain((direction.value, *key)) for key in sorted(shared(judged, allowed))}
-    for one in judged:
-        lines = chained.from_iterable(_profile(one, allowed, chains))
-        yield Chain(name=plan.profile_chains[direction, one.key], lines=tuple(lines))
-    for key, name in chains.items():
-        yield Chain(name=name, lines=allowed[key])
+    lines: list[Line] = []
+    apart: list[Chain] = []
+    for asked, chain in entries:
+        if 0 < len(chain.lines) <= MOST_IN_DISPATCH:
+            lines += (replace(line, matches=(asked, *line.matches)) for line in chain.lines)
+        else:
+            lines.append(Line(matches=(asked,), action=Goto(chain.name)))
+            apart.append(chain)
+    yield Chain(name=door, lines=tuple(lines))
+    yield from apart
 
 
 def _profile(
-    one: Profile, allowed: dict[PolicyKey, tuple[Line, ...]], chains: dict[PolicyKey, str]
-) -> Iterator[tuple[Line, ...]]:
+    one: Profile, allowed: Mapping[PolicyKey, tuple[Line, ...]], chains: Mapping[PolicyKey, str]
+) -> Iterator[Line]:
     """The lines of one policy after the other.  Behind a jump the packet may be marked; another jump would be idle."""
     jumped = False
     for policy in one.policies:
         if policy.key not in chains:
-            yield allowed[policy.key]
+            yield from allowed[policy.key]
             continue
-        yield (Line(matches=(Unmarked(),) if jumped else (), action=Jump(chains[policy.key])),)
+        yield Line(matches=(Unmarked(),) if jumped else (), action=Jump(chains[policy.key]))
         jumped = True
 
 

@@ -24,7 +24,7 @@ from enum import Enum
 from npcompile.backends.iptables import names
 
 _ASKS = re.compile(r"--match-set (\S+) ")
-_DISPATCHES = re.compile(r"-m set --match-set (\S+) (?:src|dst) -g (\S+)")
+_DISPATCHES = re.compile(r"-m set --match-set (?P<set>\S+) (?:src|dst) (?P<rest>.+)")
 _ALLOWED = (f"-g {names.ALLOW}", "-j ACCEPT")
 
 
@@ -54,34 +54,49 @@ class Change:
 
 
 _DISPATCH = {names.EGRESS: Role.EGRESS, names.INGRESS: Role.INGRESS}
+_TO_PROFILE, _TO_DOOR = f"-g {names.STYLE.profile_chain}", f"-g {names.STYLE.dispatch_chain}"
 _DOORS = {Role.EGRESS: Role.EGRESS_DOOR, Role.INGRESS: Role.INGRESS_DOOR}
 
 
 def roles(chains: Mapping[str, tuple[str, ...]]) -> Mapping[str, Role]:
     """The role of every set that the chains ask; UNKNOWN where they ask it for two reasons, or for another one."""
+    found: dict[str, Role] = {}
     directions = dict(_DISPATCH)
     for chain, direction in _DISPATCH.items():
-        targets = [asked[2] for line in chains.get(chain, ()) if (asked := _DISPATCHES.fullmatch(line))]
-        directions |= {name: direction for name in targets if name.startswith(names.STYLE.dispatch_chain)}
-    found: dict[str, Role] = {}
+        directions |= dict.fromkeys(_doors(chains.get(chain, ())), direction)
     for chain, lines in chains.items():
         for line in lines:
-            role = _role(line, directions.get(chain))
-            for name in _ASKS.findall(line):
+            for name, role in _roles(line, directions.get(chain), inner=chain not in _DISPATCH):
                 found[name] = role if found.get(name, role) is role else Role.UNKNOWN
     return found
 
 
-def _role(line: str, direction: Role | None) -> Role:
-    """The role of the sets that a line asks; `direction`: what its chain dispatches, if it does."""
-    if direction is None:
-        return Role.ALLOWING if line.endswith(_ALLOWED) and "!" not in line else Role.UNKNOWN
-    dispatched = _DISPATCHES.fullmatch(line)
-    if dispatched and dispatched[2].startswith(names.STYLE.profile_chain):
-        return direction
-    if dispatched and dispatched[2].startswith(names.STYLE.dispatch_chain):
-        return _DOORS[direction]
-    return Role.UNKNOWN
+def _doors(lines: Iterable[str]) -> Iterator[str]:
+    """The chains of groups that lines dispatch to."""
+    for line in lines:
+        asked = _DISPATCHES.fullmatch(line)
+        if asked and asked["rest"].startswith(_TO_DOOR):
+            yield asked["rest"].removeprefix("-g ")
+
+
+def _roles(line: str, direction: Role | None, *, inner: bool) -> Iterator[tuple[str, Role]]:
+    """The roles of the sets that a line asks.
+
+    `direction`: what its chain dispatches, if it does; `inner`: behind a door.  There the lines of a profile may stand
+    behind its set: that is the same as a jump to a chain that holds them, because an address is in the set of one
+    profile only, and because both chains' ends deny.
+    """
+    asked = _DISPATCHES.fullmatch(line) if direction else None
+    if direction is None or asked is None:
+        allowing = direction is None and line.endswith(_ALLOWED) and "!" not in line
+        yield from ((name, Role.ALLOWING if allowing else Role.UNKNOWN) for name in _ASKS.findall(line))
+    elif asked["rest"].startswith(_TO_PROFILE):
+        yield asked["set"], direction
+    elif asked["rest"].startswith(_TO_DOOR) and not inner:
+        yield asked["set"], _DOORS[direction]
+    else:
+        yield asked["set"], direction if inner else Role.UNKNOWN
+        yield from _roles(asked["rest"], None, inner=inner)
 
 
 def ordered_changes(

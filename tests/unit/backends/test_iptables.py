@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from itertools import pairwise
@@ -281,11 +282,14 @@ def test_a_node_needs_its_own_pods_profiles_and_their_peers_only() -> None:
     assert rules == {None: 2, "n1": 1, "n2": 1}
 
 
-def test_a_family_that_no_pod_is_in_has_its_entry_only() -> None:
+def test_a_family_that_no_pod_is_in_leaves_every_packet_alone() -> None:
     files = emit(program([policy("p", Match(peers=(WEB,)))], [pod("x", "10.0.0.1", app="web"), pod("y", None)]))
     assert "npc6-" not in files["ipset.restore"]
     assert "NPC-PRO" in files["iptables.restore"]
-    assert "NPC-PRO" not in files["ip6tables.restore"]
+    assert files["ip6tables.restore"].splitlines() == [
+        *("*filter", ":NPC-FORWARD - [0:0]", ":NPC-INPUT - [0:0]"),
+        *("-I FORWARD 1 -j NPC-FORWARD", "-I INPUT 1 -j NPC-INPUT", "COMMIT"),
+    ]
     unbound = emit(program([policy("p", Match(peers=(WEB,)))], [pod("x", None)]))
     assert "NPC-PRO" in unbound["iptables.restore"]
     assert "NPC-PRO" in unbound["ip6tables.restore"]
@@ -314,9 +318,20 @@ def test_many_profiles_are_looked_up_in_two_steps() -> None:
         *["-A NPC-INGRESS -m set --match-set npc4-grp-… dst -g NPC-DIS-…"] * 4,
         "-A NPC-INGRESS -j MARK --set-xmark 0x1000000/0x1000000",
     ]
-    assert len(re.findall(r"^-A NPC-DIS-", files["iptables.restore"], re.M)) == count
+    assert len(re.findall(r"^-A NPC-DIS-.* -g NPC-PRO-", files["iptables.restore"], re.M)) == count
     groups = re.findall(r"^add npc4-grp-\S+ (\S+)$", files["ipset.restore"], re.M)
     assert sorted(groups) == sorted(str(one.addresses[0]) for one in pods)
+
+
+def test_short_profiles_have_no_chain_of_their_own_behind_a_door() -> None:
+    count = MOST_IN_ONE_DISPATCH + 1
+    matches = [Match(ports=ranges(port)) for port in (1, 2, 3)]
+    policies = [policy(f"p{n}", *matches[: n % 4], subjects=app(f"x{n}")) for n in range(count)]
+    pods = [pod(f"x{n}", f"10.0.{n}.1", app=f"x{n}") for n in range(count)]
+    text = emit(program(policies, pods))["iptables.restore"]
+    short = re.findall(r"^-A NPC-DIS-\S+ -m set --match-set (\S+) dst .*--dport \d .* -g NPC-ALLOW$", text, re.M)
+    assert sorted(Counter(short).values()) == sorted(n % 4 for n in range(count) if n % 4 in (1, 2))
+    assert len(re.findall(r"^:NPC-PRO-", text, re.M)) == sum(n % 4 in (0, 3) for n in range(count))
 
 
 def test_shared_addresses_are_refused_all_at_once() -> None:

@@ -209,3 +209,25 @@ def test_a_role_is_known_only_where_the_lines_say_nothing_else() -> None:
     allowing = dict.fromkeys(("ports", "peers", "every"), Role.ALLOWING)
     isolating = {"profile": Role.EGRESS, "behind": Role.EGRESS, "door": Role.EGRESS_DOOR}
     assert roles(chains) == {**isolating, **allowing, **unknown}
+
+
+def test_behind_a_door_a_profiles_lines_may_stand_behind_its_set() -> None:
+    chains = {
+        "NPC-EGRESS": (
+            "-m set --match-set door src -g NPC-DIS-x",
+            "-m set --match-set early src -m set --match-set late dst -g NPC-ALLOW",
+        ),
+        "NPC-DIS-x": (
+            "-m set --match-set one src -p tcp -m tcp --dport 80 -m set --match-set peers dst -g NPC-ALLOW",
+            "-m set --match-set one src -j NPC-POL-x",
+            "-m set --match-set two src -m set ! --match-set negated dst -g NPC-ALLOW",
+            "-m set --match-set three src -g NPC-DIS-x",
+        ),
+    }
+    assert roles(chains) == {
+        "door": Role.EGRESS_DOOR,
+        **dict.fromkeys(("one", "two", "three"), Role.EGRESS),
+        "peers": Role.ALLOWING,
+        **dict.fromkeys(("early", "negated"), Role.UNKNOWN),
+        "late": Role.ALLOWING,
+    }
