@@ -53,14 +53,16 @@ class RuleOrigin:
 class Artifact:
     """What a target makes of a program.
 
-    `files`: by name, the bytes to load.  `rules`: what the ids in them mean, sorted by id.  `unbound`: endpoints
-    without an address, which the artifact names nowhere although its rules are complete.  `load`: the commands that
-    load the files, in order.  `diagnostics`: what the target does otherwise than one might expect.
+    `files`: by name, the bytes to load.  `rules`: what the ids in them and in `isolating` mean, sorted by id.
+    `isolating`: by the name of what stands for a profile in the files, the ids of the policies that isolate its pods.
+    `unbound`: endpoints without an address, which the artifact names nowhere although its rules are complete.  `load`:
+    the commands that load the files, in order.  `diagnostics`: what the target does otherwise than one might expect.
     """
 
     target: str
     files: Mapping[str, bytes]
     rules: tuple[RuleOrigin, ...] = ()
+    isolating: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unbound: tuple[Pod, ...] = ()
     load: tuple[str, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()

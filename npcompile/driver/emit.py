@@ -192,6 +192,7 @@ def manifest(artifact: Artifact, options: Options, sources: Iterable[SourceFile]
         "inputs": {source.path: _digest(source.text.encode()) for source in sources},
         "load": list(artifact.load),
         "rules": {origin.id: _origin(origin) for origin in artifact.rules},
+        "isolating": {name: list(ids) for name, ids in sorted(artifact.isolating.items())},
         "unbound": [str(pod) for pod in artifact.unbound],
         "summary": dict(sorted(artifact.summary.items())),
     }

@@ -20,7 +20,8 @@ from npcompile.semantics import Reason, Side
 from npcompile.source import Span
 
 if TYPE_CHECKING:
-    from npcompile.driver.trace_artifact import Walk, Walker
+    from npcompile.driver.trace_artifact import Walker
+    from npcompile.driver.walk import Walk
 
 _KEYS = ("src", "dst", "port")
 
@@ -62,7 +63,7 @@ def run_trace(
         try:
             port = parse_port(question.port)
             traced = tracer.trace(question.src, question.dst, port, explain=explain)
-            walks = tuple(walker.walk(one) for one in traced) if walker else ()
+            walks = tuple(walker.walk(one, port) for one in traced) if walker else ()
             answers.append(Answer(question=question, traced=tuple(traced), walks=walks))
         except InputError as error:
             problems += [at_line(one, question) for one in error.diagnostics]
@@ -144,7 +145,7 @@ def as_json(asked: Question, traced: Traced, walk: Walk | None = None) -> dict[s
     if traced.unbound:
         fields["unbound"] = [str(pod) for pod in traced.unbound]
     if walk is not None:
-        from npcompile.driver.trace_artifact import walk_json
+        from npcompile.driver.walk import walk_json
 
         fields["artifact"] = walk_json(walk)
     return fields
@@ -194,7 +195,7 @@ def _text(traced: Traced, walk: Walk | None) -> Iterator[str]:
     yield f"{traced.decision.verdict!s:<5} {flow.src} -> {flow.dst}  {flow.port_text}{family}{through}{alike}"
     yield from sides_text(traced)
     if walk is not None:
-        from npcompile.driver.trace_artifact import walk_text
+        from npcompile.driver.walk import walk_text
 
         yield from walk_text(walk)
 

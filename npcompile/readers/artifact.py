@@ -38,6 +38,11 @@ def rules_file(target: str, family: Family) -> str:
     return NFTABLES_FILE if target == "nftables" else IPTABLES_FILES[family]
 
 
+def ingress_chain(target: str) -> str:
+    """The chain that a packet is sent to once its source's side has allowed it."""
+    return "ingress" if target == "nftables" else "NPC-INGRESS"
+
+
 def _iptables(files: Mapping[str, bytes]) -> Rulesets:
     return load(files[IPSET_FILE], {family: files[name] for family, name in IPTABLES_FILES.items()})
 

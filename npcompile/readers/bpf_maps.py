@@ -19,7 +19,7 @@ from npcompile.readers.problems import Problems, decode
 
 _LONGEST_LINE = 1 << 20
 _LARGEST = (1 << 31) - 1
-_PORTS = 1 << 16
+LAST_PORT = (1 << 16) - 1
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 _PROTOCOLS = {str(protocol): protocol for protocol in Protocol if protocol.has_ports}
@@ -117,6 +117,16 @@ _SECTIONS: Mapping[str, tuple[str, ...]] = {
     "rules": ("id", "origin"),
 }
 _FEATURES = {"ipv6": bool, "sctp": bool, "events": bool, "established": str}
+
+
+def entry_lines(data: bytes) -> Iterator[tuple[str, int, Mapping[str, object]]]:
+    """(section, line, entry) of each entry that has a line of its own, as all have that were emitted."""
+    section = ""
+    for number, line in enumerate(data.decode().split("\n"), 1):
+        if line.startswith('"'):
+            section = line[1:].partition('"')[0]
+        elif line.startswith("  {"):
+            yield section, number, json.loads(line.rstrip(","))
 
 
 class _Reading:
@@ -262,13 +272,13 @@ def _policy_entry(entry: Mapping[str, Any]) -> tuple[tuple[int, int, Protocol | 
 def _span(text: str) -> tuple[int, int]:
     """`*`, a port, or an aligned block of 2, 4, ... 32,768 ports."""
     if text == "*":
-        return 0, _PORTS - 1
+        return 0, LAST_PORT
     words = text.split("-")
     if len(words) > 2 or not all(word.isascii() and word.isdigit() and str(int(word)) == word for word in words):
         raise _OddError(f"ports `{text}`")
     first, last = int(words[0]), int(words[-1])
     size = last - first + 1
-    if last >= _PORTS or size & (size - 1) or size < len(words) or first % max(size, 1) or (first, last) == (0, 0):
+    if last > LAST_PORT or size & (size - 1) or size < len(words) or first % max(size, 1) or (first, last) == (0, 0):
         raise _OddError(f"the ports `{text}` are no aligned block")
     return first, last
 

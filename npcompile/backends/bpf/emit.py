@@ -67,7 +67,7 @@ def _sections(tables: Tables) -> Iterator[tuple[str, Iterable[_Entry]]]:
     )
     yield (
         "rulesets",
-        ({"id": one.number, "direction": str(one.direction), "origin": one.origin} for one in tables.rulesets),
+        ({"id": one.number, "direction": str(one.direction), "origin": one.isolating[0]} for one in tables.rulesets),
     )
     yield "rules", ({"id": number, "origin": origin.id} for number, origin in tables.rules)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from npcompile.backends.bpf.addresses import AddressTables, address_tables
 from npcompile.backends.bpf.classes import Classes, classify
@@ -47,11 +48,9 @@ def lower(program: Program, options: Options, earlier: Numbers = NO_NUMBERS) -> 
     known: AddressTables = address_tables(identities, classes, named)
     rules = _Rules.of(rulesets.all)
     isolating = [
-        RuleOrigin(
-            id=rules.ids.isolation(one.policies[0], one.direction),
-            policy=one.policies[0],
-            direction=one.direction,
-            rule=None,
+        tuple(
+            RuleOrigin(id=rules.ids.isolation(policy, one.direction), policy=policy, direction=one.direction, rule=None)
+            for policy in one.policies
         )
         for one in rulesets.all
     ]
@@ -60,8 +59,8 @@ def lower(program: Program, options: Options, earlier: Numbers = NO_NUMBERS) -> 
         addresses=known.addresses,
         networks=known.networks,
         rulesets=tuple(
-            RulesetEntry(number=number, direction=one.direction, origin=one.id)
-            for number, one in enumerate(isolating, 1)
+            RulesetEntry(number=number, direction=own[0].direction, isolating=tuple(one.id for one in own))
+            for number, own in enumerate(isolating, 1)
         ),
         classes=classes.entries,
         policy=tuple(_policy(classes, rules)),
@@ -69,7 +68,9 @@ def lower(program: Program, options: Options, earlier: Numbers = NO_NUMBERS) -> 
         node_addresses=node_addresses,
         mixed=classes.mixed,
         unbound=tuple(pod for pod in subjects if not pod.addresses),
-        origins=tuple(origin for _, origin in sorted({one.id: one for one in (*rules.origins, *isolating)}.items())),
+        origins=tuple(
+            origin for _, origin in sorted({one.id: one for one in (*rules.origins, *chain(*isolating))}.items())
+        ),
     )
     return renumber(tables, _keys(tables, rulesets, classes, rules), earlier)
 

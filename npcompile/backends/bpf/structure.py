@@ -33,11 +33,11 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RulesetEntry:
-    """A ruleset; `origin` stands for the least policy that isolates its subjects."""
+    """A ruleset; `isolating` stands for the policies that isolate its subjects, in order."""
 
     number: int
     direction: Direction
-    origin: str
+    isolating: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,11 +48,17 @@ class BpfTarget:
                 SOURCE_FILE: render(Features(recheck=options.established is Established.RECHECK)).encode(),
             },
             rules=tables.origins,
+            isolating={ruleset_name(one.number): one.isolating for one in tables.rulesets},
             unbound=tables.unbound,
             load=("npcompile apply . --bindings FILE",),
             diagnostics=tuple(closed_services(tables.mixed)),
             summary=_summary(tables),
         )
+
+
+def ruleset_name(number: int) -> str:
+    """What stands for a ruleset in the manifest."""
+    return f"ruleset {number}"
 
 
 def _summary(tables: Tables) -> dict[str, int]:

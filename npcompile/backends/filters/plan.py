@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from npcompile.backends.filters.inventory import Inventory, Profile, profiles
@@ -39,6 +39,7 @@ class Plan:
     policies: Mapping[Direction, tuple[Policy, ...]]
     profile_chains: Mapping[tuple[Direction, ProfileKey], str]
     rule_ids: Mapping[tuple[PolicyKey, Direction, int], str]
+    isolation_ids: Mapping[tuple[PolicyKey, Direction], str]
     dispatch: Mapping[Direction, str]
 
     @property
@@ -48,16 +49,24 @@ class Plan:
 
     @property
     def origins(self) -> tuple[RuleOrigin, ...]:
-        """What the rule ids stand for, sorted by id."""
+        """What the ids stand for, sorted by id."""
         found = (
-            RuleOrigin(
-                id=self.rule_ids[policy.key, direction, rule.index], policy=policy, direction=direction, rule=rule
-            )
+            RuleOrigin(id=id_, policy=policy, direction=direction, rule=rule)
             for direction, chosen in self.policies.items()
             for policy in chosen
-            for rule in policy.rules_of(direction)
+            for id_, rule in (
+                (self.isolation_ids[policy.key, direction], None),
+                *((self.rule_ids[policy.key, direction, rule.index], rule) for rule in policy.rules_of(direction)),
+            )
         )
         return tuple(sorted(found, key=lambda origin: origin.id))
+
+    def isolating(self, names: Iterable[tuple[str, Profile]]) -> Mapping[str, tuple[str, ...]]:
+        """What an artifact says of who isolates, `names` being what stands for each profile in its files."""
+        return {
+            name: tuple(self.isolation_ids[policy.key, one.direction] for policy in one.policies)
+            for name, one in sorted(names, key=lambda named: named[0])
+        }
 
     @property
     def unbound(self) -> tuple[Pod, ...]:
@@ -91,6 +100,11 @@ def make_plan(program: Program, inventory: Inventory, names: Names) -> Plan:
             for direction, of in policies.items()
             for policy in of
             for rule in policy.rules_of(direction)
+        },
+        isolation_ids={
+            (policy.key, direction): names.isolation(policy, direction)
+            for direction, of in policies.items()
+            for policy in of
         },
         dispatch={direction: digest(tuple(one.key for one in of)) for direction, of in found.items()},
     )

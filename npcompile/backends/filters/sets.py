@@ -35,11 +35,17 @@ class SetBook:
         self._names = names
         self._capacity = capacity
         self._made: dict[tuple[str, Part], FilterSet] = {}
+        self._profiles: dict[str, Profile] = {}
 
     @property
     def sets(self) -> tuple[FilterSet, ...]:
         """Every set made so far, by name."""
         return tuple(sorted(self._made.values(), key=lambda one: one.name))
+
+    @property
+    def profiles(self) -> tuple[tuple[str, Profile], ...]:
+        """The sets that hold the pods of one profile, by name."""
+        return tuple(sorted(self._profiles.items(), key=lambda item: item[0]))
 
     def selected(self, peers: Iterable[PodPeer], home: str, side: Side) -> InSet:
         """The packet's `side` is a pod that one of `peers` means, in a policy of the namespace `home`.
@@ -93,6 +99,7 @@ class SetBook:
         """
         meaning: Part = (profile.direction.value, dispatch, profile.key)
         made = self._make("pro", meaning, SetKind.ADDRESSES, addresses_of(profile.pods, self.family), isolates=True)
+        self._profiles[made.name] = profile
         return self._asked(made, side)
 
     def group(self, profiles: Sequence[Profile], dispatch: str, side: Side) -> InSet:

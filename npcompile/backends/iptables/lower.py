@@ -64,7 +64,8 @@ def lower(plan: Plan, known: Names, options: Options) -> Ruleset:
     lowered = [_lower_family(family, plan, known, accept=options.accept) for family in Family]
     return Ruleset(
         mark=mark_of(options),
-        sets=tuple(one for _, sets in lowered for one in sets.sets),
+        sets=tuple(one for _, book in lowered for one in book.sets),
+        profiles=tuple(one for _, book in lowered for one in book.profiles),
         tables=tuple(table for table, _ in lowered),
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from npcompile.backends.filters.inventory import Profile
 from npcompile.backends.filters.matches import FilterSet, RuleMatch
 from npcompile.netset.cidrs import Family
 
@@ -107,8 +108,11 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ruleset:
-    """A program, lowered.  `sets` is sorted by family and name; `mark` is our bit of the packet mark."""
+    """A program, lowered.  `sets` is sorted by family and name; `mark` is our bit of the packet mark; `profiles` tells
+    whose pods a set holds.
+    """
 
     mark: int
     sets: tuple[FilterSet, ...]
+    profiles: tuple[tuple[str, Profile], ...]
     tables: tuple[Table, ...]

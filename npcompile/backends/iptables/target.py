@@ -51,6 +51,7 @@ class IptablesTarget:
             target=self.name,
             files=files,
             rules=plan.origins,
+            isolating=plan.isolating(ruleset.profiles),
             unbound=plan.unbound,
             load=LOAD,
             summary=_summary(program, plan, ruleset),

@@ -40,6 +40,9 @@ class NftablesTarget:
             target=self.name,
             files={FILE: emit_table(table)},
             rules=plan.origins,
+            isolating=plan.isolating(
+                (plan.profile_chains[one.direction, one.key], one) for found in plan.profiles.values() for one in found
+            ),
             unbound=plan.unbound,
             load=(f"nft -f {FILE}",),
             summary=_summary(program, plan, table),

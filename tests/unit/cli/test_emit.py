@@ -60,8 +60,15 @@ def test_the_manifest_is_true(source: Path, tmp_path: Path) -> None:
     assert manifest["outcome"] == "NOT_ATTEMPTED"
     assert manifest["files"] == {name: f"sha256:{hashlib.sha256(data).hexdigest()}" for name, data in files.items()}
     assert manifest["unbound"] == ["shop/api", "shop/web"]
-    ((rule_id, origin),) = manifest["rules"].items()
+    ((rule_id, origin),) = [item for item in manifest["rules"].items() if item[1]["rule"] is not None]
     assert rule_id.encode() in files["iptables.restore"]
+    ((isolation_id, isolation),) = [item for item in manifest["rules"].items() if item[0] != rule_id]
+    assert isolation == {**origin, "rule": None, "line": isolation["line"]}
+    assert isolation["line"] < origin["line"]
+    assert len(manifest["isolating"]) == 2  # a set of each family
+    for name, isolating in manifest["isolating"].items():
+        assert name.encode() in files["iptables.restore"] + files["ip6tables.restore"]
+        assert isolating == [isolation_id]
     assert (origin["policy"], origin["direction"], origin["rule"]) == ("shop/p", "ingress", 0)
     assert (origin["file"], origin["line"]) == (str(source), 16)
 

@@ -135,7 +135,10 @@ def artifact(out: Path, target: str, *options: str, source: str | Path = EXAMPLE
     return out
 
 
-@pytest.mark.parametrize("target", ["iptables", "nftables"])
+TARGETS = ("iptables", "nftables", "bpf")
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_a_flows_way_through_an_artifact(tmp_path: Path, target: str) -> None:
     where = artifact(tmp_path / "out", target)
     result = npcompile("trace", *ALLOWED, "-f", EXAMPLE, "--artifact", where)
@@ -147,9 +150,10 @@ def test_a_flows_way_through_an_artifact(tmp_path: Path, target: str) -> None:
         "production/postgres ingress[0] (examples/payments/policies/postgres.yaml:15)",
     ]
     shown = [line.split(": ", 1) for line in result.out.splitlines() if line.startswith("      ")]
+    assert len(shown) > 4
     for place, text in shown:
         name, line = place.strip().split(":")
-        assert (where / name).read_text().splitlines()[int(line) - 1] == text.split("   <- ")[0]
+        assert (where / name).read_text().splitlines()[int(line) - 1].strip(" ,") == text.split("   <- ")[0]
 
 
 @pytest.mark.parametrize("target", ["iptables", "nftables"])
@@ -161,6 +165,45 @@ def test_a_denied_flows_way_as_json(tmp_path: Path, target: str) -> None:
     (hook,) = told["hooks"]
     assert (hook["hook"], hook["node"], hook["ending"]) == ("FORWARD", "worker-2", "DROP")
     assert "drop" in hook["walk"][-1]["text"].lower()
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_drop_tells_who_isolates(tmp_path: Path, target: str) -> None:
+    where = artifact(tmp_path / "out", target)
+    result = npcompile("trace", *DENIED, "-f", EXAMPLE, "--artifact", where, "--output-format", "jsonl")
+    *before, hook = result.lines[0]["artifact"]["hooks"]
+    assert [one["ending"] for one in before] == (["ACCEPT"] if target == "bpf" else [])
+    assert hook["ending"] == "DROP"
+    assert [(one["policy"], one["direction"], one["rule"]) for one in hook["isolating"]] == [
+        ("production/default-deny-ingress", "ingress", None),
+        ("production/payments-api", "ingress", None),
+    ]
+    told = npcompile("trace", *DENIED, "-f", EXAMPLE, "--artifact", where).out
+    assert "isolated by production/payments-api ingress (examples/payments/policies/payments-api.yaml:" in told
+
+
+def test_a_service_that_the_datapath_closes_is_no_contradiction(tmp_path: Path) -> None:
+    source = tmp_path / "in.yaml"
+    pods = "".join(
+        f"---\n{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, labels: {{app: {app}, who: {name}}}}}, "
+        f"status: {{podIP: 10.0.0.{number}}}}}\n"
+        for number, (name, app) in enumerate((("client", "client"), ("one", "web"), ("two", "web")), 1)
+    )
+    source.write_text(
+        "{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {clusterIP: 10.96.0.1, selector: {app: web}, "
+        "ports: [{port: 80, targetPort: 8080}]}}\n---\n"
+        "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: out}, spec: {podSelector: "
+        "{matchLabels: {app: client}}, egress: [{to: [{podSelector: {matchLabels: {who: one}}}]}], "
+        f"policyTypes: [Egress]}}}}\n{pods}",
+        encoding="utf-8",
+    )
+    where = artifact(tmp_path / "out", "bpf", source=source)
+    result = npcompile("trace", "default/client", "default/svc/web", "tcp/80", "-f", source, "--artifact", where)
+    assert result.code == 0
+    assert result.out.count("not every backend of the Service is allowed") == 2
+    assert "\nALLOW" in f"\n{result.out}"
+    direct = npcompile("trace", "default/client", "default/one", "tcp/8080", "-f", source, "--artifact", where)
+    assert f"artifact {where} (bpf, for every node): ALLOW" in direct.out
 
 
 def test_a_nodes_artifact_judges_its_own_hooks(tmp_path: Path) -> None:
