@@ -451,6 +451,32 @@ def test_killed_at_any_step_the_next_run_repairs(step: int, when: str, tmp_path:
         assert not kernel(lab.router)["ipset"]
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    ("old", "new"), [(None, WIDER), (BOTH, WIDER), (BOTH, None)], ids=["first", "change", "detach"]
+)
+def test_killed_at_its_one_step_nftables_is_all_old_or_all_new(
+    old: Program | None, new: Program | None, when: str, tmp_path: Path
+) -> None:
+    """`None`: nothing of ours is loaded.  Then the next run does what is left."""
+    loader = LOADERS["nftables"]
+    nobody = replace(BOTH, policies=())
+    die = "kill -9 $PPID; exit 1" if when == "before" else '$real "$@"; kill -9 $PPID'
+    path = shim(tmp_path / "bin", "nft", f'case "$*" in *-f*) {die};; esac\nexec $real "$@"')
+    command = ("apply", write(new, loader.target, tmp_path / "new")) if new else ("apply", "--detach")
+    with router("nft") as lab, entered(lab.router):
+        if old:
+            loader.apply(stored(old, loader.target))
+        killed = npcompile(lab.router, *command, path=path, check=False)
+        assert killed.returncode == -9, killed.stderr
+        there = (old if when == "before" else new) or nobody
+        asked = flows(BOTH, WIDER)
+        assert all(now == allows(there, flow) for flow, now in passed(lab, asked).items())
+        done = npcompile(lab.router, *command)
+        assert (b"nothing to do" in done.stderr) == (when == "after")
+        assert all(now == allows(new or nobody, flow) for flow, now in passed(lab, asked).items())
+
+
 def test_ctrl_c_takes_the_way_back(tmp_path: Path) -> None:
     loader = IptablesLoader()
     artifact = write(WIDER, loader.target, tmp_path / "new")
