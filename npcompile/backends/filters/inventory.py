@@ -20,10 +20,13 @@ from npcompile.netset.cidrs import Address, Family, at, point
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Pods of one namespace that no selector of the program tells apart; `labels` are those that selectors mention."""
+    """Pods of one namespace that no selector of the program tells apart; `labels` are those that selectors mention, and
+    `addresses` those of the pods, by their number.
+    """
 
     labels: Labels
     pods: tuple[Pod, ...]
+    addresses: Mapping[Family, Mapping[int, Address]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,14 +73,14 @@ class Inventory:
         """The subjects of a group."""
         return (pod for pod in group.pods if is_subject(pod, self.node))
 
-    def selected(self, peer: PodPeer, home: str) -> Iterator[Pod]:
+    def selected(self, peer: PodPeer, home: str) -> Iterator[Group]:
         """The pods that a peer means in a policy of the namespace `home`."""
         wanted = peer.namespaces
         if wanted is None:
             chosen = [self.groups.get(home, ())]
         else:
             chosen = [groups for name, groups in self.groups.items() if matches(wanted, self.namespaces[name].labels)]
-        return (pod for groups in chosen for group in groups if matches(peer.pods, group.labels) for pod in group.pods)
+        return (group for groups in chosen for group in groups if matches(peer.pods, group.labels))
 
 
 def is_subject(pod: Pod, node: str | None) -> bool:
@@ -97,6 +100,7 @@ def take_inventory(program: Program, node: str | None = None) -> Inventory:
             Group(
                 labels={key: value for key, value in zip(keys, values, strict=True) if value is not None},
                 pods=tuple(pods),
+                addresses={family: _numbered(pods, family) for family in Family},
             )
             for values, pods in by_labels.items()
         )
@@ -136,8 +140,16 @@ def address_of(pod: Pod, family: Family) -> Address | None:
 
 def addresses_of(pods: Iterable[Pod], family: Family) -> tuple[Address, ...]:
     """The addresses that pods have in a family, sorted, each once."""
-    found = {int(address): address for pod in pods if (address := address_of(pod, family)) is not None}
-    return tuple(found[number] for number in sorted(found))
+    return in_order(_numbered(pods, family))
+
+
+def in_order(numbered: Mapping[int, Address]) -> tuple[Address, ...]:
+    """Addresses of one family, sorted: their numbers are faster to compare than they are."""
+    return tuple([numbered[number] for number in sorted(numbered)])
+
+
+def _numbered(pods: Iterable[Pod], family: Family) -> dict[int, Address]:
+    return {int(address): address for pod in pods if (address := address_of(pod, family)) is not None}
 
 
 def matches(selector: Selector, labels: Labels) -> bool:

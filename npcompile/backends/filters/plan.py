@@ -150,15 +150,13 @@ def _port_matches(policy: Policy, rule: Rule, book: SetBook) -> Iterator[tuple[R
     if not rule.match.ports:
         yield ()
         return
-    numeric = union(
-        port_range(item.protocol, item.first, item.last) for item in rule.match.ports if isinstance(item, PortRange)
-    )
-    mentioned = {item.protocol for item in rule.match.ports}
+    numeric = [item for item in rule.match.ports if isinstance(item, PortRange)]
+    mentioned = {item.protocol for item in numeric}
     for protocol in (one for one in Protocol if one in mentioned):
-        own = numeric & all_ports(protocol)
-        if own and own == all_ports(protocol):
+        own = union(port_range(protocol, item.first, item.last) for item in numeric if item.protocol is protocol)
+        if own == all_ports(protocol):
             yield (OfProtocol(protocol),)
-        elif own:
+        else:
             base = point(protocol, None)
             yield (ToPorts(protocol, tuple((first - base, last - base) for first, last in own)),)
     home = policy.namespace if rule.direction is Direction.INGRESS else None
