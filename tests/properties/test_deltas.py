@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import pytest
 from hypothesis import event, example, given, settings
@@ -238,29 +238,35 @@ PODS = 5
 
 
 @pytest.mark.usefixtures("dispatched")
-@settings(max_examples=15, deadline=None)
-@given(programs(max_pods=PODS, bound=True), st.integers(0, PODS - 1))
-def test_a_pod_that_restarts_changes_members_only(program: Program, number: int) -> None:
-    pod = program.cluster.pods[number % len(program.cluster.pods)]
-    if pod.host_network:
-        return
-    twin = replace(pod, name="twin", addresses=(ip_address("10.0.0.77"), ip_address("fd00::77")))
+@settings(max_examples=25, deadline=None)
+@given(programs(max_pods=PODS, bound=True), st.sets(st.integers(0, PODS - 1), min_size=1), st.integers(0, 30))
+def test_pods_that_restart_change_members_only(program: Program, numbers: set[int], killed: int) -> None:
+    """However many at once; and where that was interrupted, the next run repairs, within the same bounds."""
+    restarting = [one for number, one in enumerate(program.cluster.pods) if number in numbers and not one.host_network]
+    twins = [
+        replace(one, name=f"twin{number}", addresses=(ip_address(f"10.0.9.{number}"), ip_address(f"fd00::9:{number}")))
+        for number, one in enumerate(restarting)
+    ]
+    staying = [one for one in program.cluster.pods if one not in restarting]
     before, after = (
-        Program(
-            policies=program.policies,
-            cluster=replace(program.cluster, pods=(*(p for p in program.cluster.pods if p is not pod), one, twin)),
-        )
-        for one in (pod, replace(pod, addresses=tuple(map(moved, pod.addresses))))
+        replace(program, cluster=replace(program.cluster, pods=(*staying, *pods, *twins)))
+        for pods in (restarting, [replace(one, addresses=tuple(map(moved, one.addresses))) for one in restarting])
     )
-    kernel = FakeKernel()
-    for _ in bring(kernel, images(before)):
-        pass
+    event(f"{len(restarting)} restart")
+    kernel, interrupted = FakeKernel(), FakeKernel()
+    for one in (kernel, interrupted):
+        for _ in bring(one, images(before)):
+            pass
     done = steps(kernel, images(after))
     assert {step.command[0] for step in done} <= {"ipset"}
     assert {line.split()[0] for step in done for line in step.text.splitlines()} <= {"add", "del"}
     world = World(before, after)
     for _ in bring(kernel, images(after)):
         world.assert_bounds(kernel)
+    for _ in islice(bring(interrupted, images(after)), killed):
+        pass
+    for _ in bring(interrupted, images(after)):
+        world.assert_bounds(interrupted)
 
 
 @pytest.mark.parametrize("accept", [False, True])

@@ -17,6 +17,7 @@ from npcompile.ir.policy import Direction, Policy, Rule
 from npcompile.netset.cidrs import Family
 
 RULE_ID = "np:"
+BLOCKS = "net"  # the kind of sets of ipBlocks, whose members do not depend on pods
 
 CHAIN_DIGITS = 20
 SET_DIGITS = 18

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from npcompile.backends.filters.inventory import Inventory, Profile, address_of, addresses_of, in_order
 from npcompile.backends.filters.matches import Declared, FilterSet, InSet, Members, SetKind, Side
-from npcompile.backends.filters.names import Names, Part
+from npcompile.backends.filters.names import BLOCKS, Names, Part
 from npcompile.ir.labels import Selector
 from npcompile.ir.policy import BlockPeer, NamedPort, PodPeer
 from npcompile.netset.cidrs import Address, Family, Network, block_except, every_address, prefixes
@@ -71,7 +71,7 @@ class SetBook:
         if not members:
             return None
         networks = tuple(part for network in prefixes(members) for part in _storable(network))
-        made = self._make("net", tuple(str(network) for network in networks), SetKind.NETWORKS, networks)
+        made = self._make(BLOCKS, tuple(str(network) for network in networks), SetKind.NETWORKS, networks)
         return self._asked(made, side)
 
     def declared(self, item: NamedPort, home: str | None) -> InSet:
@@ -116,6 +116,11 @@ class SetBook:
         """The packet's `side` is a pod of the node, isolated or not."""
         made = self._make("pod", (), SetKind.ADDRESSES, addresses_of(self._inventory.subjects, self.family))
         return self._asked(made, side)
+
+    def both_in(self, kind: str) -> tuple[InSet, InSet]:
+        """Both ends of the packet are in a set that has no members, until a loader needs it."""
+        made = self._make(kind, (), SetKind.ADDRESSES, ())
+        return self._asked(made, Side.SOURCE), self._asked(made, Side.DESTINATION)
 
     def _make(self, kind: str, meaning: Part, type_: SetKind, members: Members, *, isolates: bool = False) -> FilterSet:
         key = (kind, meaning)

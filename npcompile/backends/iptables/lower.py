@@ -78,7 +78,8 @@ def _lower_family(family: Family, plan: Plan, known: Names, *, accept: bool) -> 
 
 
 def _chains(plan: Plan, book: SetBook, known: Names, *, accept: bool) -> Iterator[Chain]:
-    yield Chain(name=names.FORWARD, lines=tuple(_forward(accept=accept)))
+    transit = [book.both_in(kind) for kind in (names.COMING, names.GOING)]
+    yield Chain(name=names.FORWARD, lines=tuple(_forward(transit, accept=accept)))
     yield Chain(name=names.INPUT, lines=tuple(_input(book.family)))
     yield Chain(name=names.ALLOW, lines=(Line(action=Action.MARK),))
     if accept:
@@ -88,12 +89,13 @@ def _chains(plan: Plan, book: SetBook, known: Names, *, accept: bool) -> Iterato
         yield from _side(plan, direction, book, known)
 
 
-def _forward(*, accept: bool) -> Iterator[Line]:
-    """The entry of what the node forwards: both sides judge."""
+def _forward(transit: Iterable[tuple[InSet, InSet]], *, accept: bool) -> Iterator[Line]:
+    """The entry of what the node forwards: both sides judge; but for what passes while a loader changes sets."""
     leave = Goto(names.ACCEPT) if accept else Action.RETURN
     yield Line(action=Action.CLEAR)
     yield from _replies(leave)
     yield Line(matches=(ToItself(),), action=leave)
+    yield from (Line(matches=both, action=leave) for both in transit)
     yield from _judged(names.EGRESS)
     yield from _judged(names.INGRESS)
     yield Line(action=leave)

@@ -10,6 +10,10 @@ CHAIN_LIMIT = 28  # XT_EXTENSION_MAXNAMELEN of linux/netfilter/x_tables.h, less 
 SET_LIMIT = 31  # IPSET_MAXNAMELEN of linux/netfilter/ipset/ip_set.h, less the final zero
 TEMPORARY = "-t"  # the suffix of the set that is filled before it is swapped in
 
+COMING, GOING = "new", "old"
+"""The kinds of two sets that are empty in every artifact.  Packets between two members of one pass: a loader puts the
+addresses there that come, or go, while it changes other sets."""
+
 FORWARD = "NPC-FORWARD"
 INPUT = "NPC-INPUT"
 EGRESS = "NPC-EGRESS"
@@ -36,6 +40,11 @@ _SET = re.compile(f"({STYLE.family_set.format(family='[46]', kind='[a-z]+')}[a-z
 def is_chain(name: str) -> bool:
     """Whether a chain of the kernel has a name that only artifacts give."""
     return _CHAIN.fullmatch(name) is not None
+
+
+def is_of_kind(name: str, kind: str) -> bool:
+    """Whether an artifact's set is of a kind."""
+    return name.split("-")[1:2] == [kind]
 
 
 def set_meaning(name: str) -> str | None:

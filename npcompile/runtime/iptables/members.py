@@ -7,9 +7,8 @@ the opposite.  For old and new verdicts of a flow, every state on the way must k
 - Changes that all widen, or all narrow, keep it in any order: what is allowed only grows, or only shrinks.
 - A mixture does not, in general: a flow that egress allows in the old state only, and ingress in the new one only,
   is allowed in between when ingress widens before egress narrows.
-- Pods that come with an address that was in no set, and pods that go and leave none, keep it in one order, as long as
-  at most one of each is isolated: see `_churn`.  Two that come at once and are isolated do not: each must be isolated
-  before it is the other's peer, and a flow that both states allow between them would be cut.
+- Pods that come with an address that was in no set, and pods that go and leave none, keep it in one order: see
+  `_churn`.
 
 Everything else is left to a flip.
 """
@@ -21,9 +20,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from npcompile.backends.filters.names import BLOCKS
 from npcompile.backends.iptables import names
 
 _ASKS = re.compile(r"--match-set (\S+) ")
+_PASSES = re.compile(rf"-m set --match-set (\S+) src -m set --match-set \1 dst (?:-j RETURN|-g {names.ACCEPT})")
 _DISPATCHES = re.compile(r"-m set --match-set (?P<set>\S+) (?:src|dst) (?P<rest>.+)")
 _ALLOWED = (f"-g {names.ALLOW}", "-j ACCEPT")
 
@@ -36,6 +37,8 @@ class Role(Enum):
     EGRESS = "egress"  # its members are isolated for egress, in one profile
     INGRESS = "ingress"
     ALLOWING = "allowing"  # rules allow by it
+    COMING = "coming"  # what two of its members exchange passes
+    GOING = "going"
     UNKNOWN = "unknown"
 
 
@@ -55,6 +58,7 @@ class Change:
 
 _DISPATCH = {names.EGRESS: Role.EGRESS, names.INGRESS: Role.INGRESS}
 _TO_PROFILE, _TO_DOOR = f"-g {names.STYLE.profile_chain}", f"-g {names.STYLE.dispatch_chain}"
+_NOT_BY_MEMBERS = (Role.UNKNOWN, Role.COMING, Role.GOING)  # the last two: what an interrupted change left in them
 _DOORS = {Role.EGRESS: Role.EGRESS_DOOR, Role.INGRESS: Role.INGRESS_DOOR}
 
 
@@ -66,9 +70,21 @@ def roles(chains: Mapping[str, tuple[str, ...]]) -> Mapping[str, Role]:
         directions |= dict.fromkeys(_doors(chains.get(chain, ())), direction)
     for chain, lines in chains.items():
         for line in lines:
-            for name, role in _roles(line, directions.get(chain), inner=chain not in _DISPATCH):
+            asked = _roles(line, directions.get(chain), inner=chain not in _DISPATCH)
+            for name, role in _passing(line) if chain == names.FORWARD else asked:
                 found[name] = role if found.get(name, role) is role else Role.UNKNOWN
     return found
+
+
+def _passing(line: str) -> Iterator[tuple[str, Role]]:
+    """The roles of the sets that a line of the entry chain asks."""
+    passes = _PASSES.fullmatch(line)
+    if passes and names.is_of_kind(passes[1], names.COMING):
+        yield passes[1], Role.COMING
+    elif passes and names.is_of_kind(passes[1], names.GOING):
+        yield passes[1], Role.GOING
+    else:
+        yield from ((name, Role.UNKNOWN) for name in _ASKS.findall(line))
 
 
 def _doors(lines: Iterable[str]) -> Iterator[str]:
@@ -110,7 +126,7 @@ def ordered_changes(
         for member in sorted(members)
     ]
     touched = {change.address for change in changes}
-    if any(known[change.set] is Role.UNKNOWN for change in changes):
+    if any(known[change.set] in _NOT_BY_MEMBERS for change in changes):
         return None
     if not all(_is_regular(state, known, touched) for state in (old, new)):
         return None
@@ -146,16 +162,19 @@ def _churn(
 ) -> tuple[Change, ...] | None:
     """The order for pods that come and go, none of which only changes its sets.
 
-    Let f be the isolated pod that comes, g the isolated pod that goes, and the others be never isolated.
+    What becomes of a packet depends on the sets that its two ends are in, so that each pair of ends can be judged on
+    its own.  Let f be an isolated pod that comes, g an isolated pod that goes, and the others be never isolated.
 
     1. Others become peers: nothing of theirs is judged, so that this widens to the new verdict.
-    2. f is isolated: its flows narrow, from allowed to what its own new side says, everyone else's side being old.
-    3. g is nobody's peer any more: now f → g and g → f are judged by two sides that take the other for a stranger, as
-       the old state's one side did and the new state's one side will.
-    4. f becomes a peer; 5. g is isolated no more; 6. others that go are peers no more: widening and narrowing towards
-       the new verdict, the other side of each flow being new already.
+    2. Each f is isolated: its flows narrow, from allowed to what its own new side says, everyone else's being old.
+    3. No g is anybody's peer any more: now f → g and g → f are judged by two sides that take the other for a stranger,
+       as the old state's one side did and the new state's one side will.
+    4. Each f becomes a peer; 5. each g is isolated no more; 6. others that go are peers no more: widening and narrowing
+       towards the new verdict, the other side of each flow being new already.
 
-    Time reversed, it is the same argument with old and new exchanged.
+    Two of f are left.  The old state knows neither, and allows what they exchange; what 2 would cut, their membership
+    in one set lets pass, from before 2 until after 4, when they leave it and the new verdict counts.  Of two of g the
+    same is true, time reversed: the new state allows what they exchange, and so does that set from before 3 on.
     """
     before, after = _addresses(old), _addresses(new)
     comes = {change.address for change in changes if change.comes}
@@ -163,9 +182,15 @@ def _churn(
     if comes & before or goes & after:
         return None
     isolated = {change.address for change in changes if known[change.set] is not Role.ALLOWING}
-    if len(isolated & comes) > 1 or len(isolated & goes) > 1:
-        return None
-    return tuple(sorted(changes, key=lambda change: _phase(change, known[change.set], isolated)))
+    ordered = sorted(changes, key=lambda change: _phase(change, known[change.set], isolated))
+    for role, several in ((Role.COMING, isolated & comes), (Role.GOING, isolated & goes)):
+        if len(several) > 1:
+            name = next((name for name, its in known.items() if its is role), None)
+            if name is None:
+                return None
+            enter, leave = ([Change(way, name, address) for address in sorted(several)] for way in (True, False))
+            ordered = [*enter, *ordered, *leave]
+    return tuple(ordered)
 
 
 def _phase(change: Change, role: Role, isolated: set[str]) -> int:
@@ -178,7 +203,8 @@ def _phase(change: Change, role: Role, isolated: set[str]) -> int:
 
 
 def _addresses(state: Mapping[str, frozenset[str]]) -> set[str]:
-    return set(_members(state.values()))
+    """Those that pods have.  That an ipBlock is a single address does not make it a pod's."""
+    return set(_members(members for name, members in state.items() if not names.is_of_kind(name, BLOCKS)))
 
 
 def _members(sets: Iterable[frozenset[str]]) -> Iterator[str]:
