@@ -17,6 +17,7 @@ from npcompile.runtime.bpf.events import Event, Reason, decode
 from npcompile.runtime.bpf.layout import TABLES, pack
 from npcompile.runtime.bpf.libbpf import Map, Object, RingBuffer
 from npcompile.runtime.bpf.maps import change
+from tests.conftest import ROOT
 from tests.kernel.wire import entered, namespace, run
 
 PASS, DROP = -1, 2  # TC_ACT_UNSPEC, TC_ACT_SHOT
@@ -31,7 +32,8 @@ SIZES = {table.name: 4096 for table in TABLES} | {
 
 @cache
 def built(features: Features) -> bytes:
-    return compile_object(render(features))
+    """Compiled once, and not once a process: the cache is by content."""
+    return compile_object(render(features), ROOT / ".pytest_cache" / "bpf")
 
 
 def document(**sections: object) -> bytes:

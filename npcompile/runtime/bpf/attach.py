@@ -30,6 +30,7 @@ _PRIORITY = 1
 _HANDLE = 0x4E504331  # "NPC1": what we recognise ours by
 _HANDLES = {Direction.EGRESS: 0xFFFFFFF2, Direction.INGRESS: 0xFFFFFFF3}  # TC_H_MIN_INGRESS, TC_H_MIN_EGRESS
 _DIRECT_ACTION = 1
+_QDISC = "clsact"
 
 
 def interfaces() -> Mapping[str, int]:
@@ -45,10 +46,17 @@ def own_addresses() -> frozenset[Address]:
 
 
 def attach(ifindex: int, programs: Mapping[Direction, Program]) -> None:
-    """Put the programs at an interface, each in the place of an earlier one of ours, if there is one."""
+    """Put the programs at an interface, each in the place of an earlier one of ours, if there is one.
+
+    The qdisc `ingress` takes filters for both hooks and puts them at one, so that nothing would judge what goes to the
+    pod.
+    """
     with _netlink(f"attach to {_name(ifindex)}") as route:
         with _tolerated(errno.EEXIST):
-            route.tc("add", "clsact", index=ifindex)
+            route.tc("add", _QDISC, index=ifindex)
+        if not any(one.get_attr("TCA_KIND") == _QDISC for one in route.get_qdiscs(ifindex)):
+            message = "it has another qdisc than `clsact`, which lacks a hook; remove that"
+            raise OSError(errno.EEXIST, f"attach to {_name(ifindex)}: {message}")
         for direction, program in programs.items():
             route.tc("replace-filter", "bpf", ifindex, _HANDLE, **_filter(direction), fd=program.fd,
                      name=PROGRAMS[direction], flags=_DIRECT_ACTION)  # fmt: skip
@@ -58,7 +66,7 @@ def attached() -> Mapping[int, frozenset[Direction]]:
     """By interface, the hooks at which a program of ours is."""
     found: dict[int, set[Direction]] = {}
     with _netlink() as route:
-        for index in interfaces().values():
+        for index in sorted(one["index"] for one in route.get_qdiscs() if one.get_attr("TCA_KIND") == _QDISC):
             with _tolerated(errno.ENODEV):  # it may go meanwhile
                 for direction in Direction:
                     if (_PRIORITY, _HANDLE) in _filters(route, index, direction):
@@ -77,7 +85,7 @@ def detach(ifindex: int) -> None:
                 route.tc("del-filter", "bpf", ifindex, _HANDLE, **_filter(direction))
         if not any(_filters(route, ifindex, direction) for direction in Direction):
             with _tolerated(errno.EINVAL, errno.ENOENT):
-                route.tc("del", "clsact", index=ifindex)
+                route.tc("del", _QDISC, index=ifindex)
 
 
 def _filter(direction: Direction) -> dict[str, int]:
