@@ -21,7 +21,7 @@ from npcompile.netset.intervals import union
 from npcompile.netset.ports import Protocol
 from npcompile.questions import Breadth, Example, NotDecided, RuleOf, WideOpen
 from npcompile.symbolic import boxes
-from npcompile.symbolic.covers import Box, Index, Steps, intersection
+from npcompile.symbolic.covers import Box, Index, Steps, intersection, point_of
 from npcompile.symbolic.flows import Flows
 from npcompile.symbolic.session import Session
 from npcompile.symbolic.solve import OutOfEffortError
@@ -161,8 +161,7 @@ class _Finder:
 
     def _meet_at(self, missed: Box, found: Iterable[Box]) -> bool:
         """Whether some boxes contain the last point of a box: for pods, an unmentioned label in another namespace."""
-        universe = self.session.space.universe
-        point = {axis: 1 << missed.get(axis, values).bit_length() - 1 for axis, values in enumerate(universe)}
+        point = point_of(missed, self.session.space.universe, last=True)
         return any(intersection(point, box) is not None for box in found)
 
     def _applying(self, of: RuleOf) -> list[Box]:

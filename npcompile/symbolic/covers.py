@@ -81,6 +81,12 @@ def difference(boxes: Iterable[Box], others: Iterable[Box], universe: Sequence[i
     return pieces
 
 
+def point_of(box: Box, universe: Sequence[int], *, last: bool = False) -> Box:
+    """The point of a box with the first value of each axis, or with the last one."""
+    every = enumerate(box.get(axis, values) for axis, values in enumerate(universe))
+    return {axis: 1 << values.bit_length() - 1 if last else values & -values for axis, values in every}
+
+
 class _Axis:
     """How the boxes of an index restrict one axis: those that do not (`free`), and the others by the values they allow.
 
@@ -237,13 +243,23 @@ class Index:
         """Whether some boxes of the index together contain everything in `boxes`."""
         return all(self.outside(box, among, steps) is None for box in boxes)
 
-    def outside(self, box: Box, among: int, steps: Steps) -> Box | None:
-        """A part of a box that is in none of some boxes of the index; None where there is none."""
+    def outside(self, box: Box, among: int, steps: Steps, within: int | None = None) -> Box | None:
+        """A part of a box that is in none of some boxes of the index; None where there is none.
+
+        `within`: one that has something in common with some of these, or none if nothing else is left.
+        """
         near = self.meeting(box, among)
         corner, fewer = self._corner(box, near)
-        if fewer != near and (found := self._search(corner, fewer, steps)) is not None:
+        if fewer != near and (found := next(self._search(corner, fewer, within, steps), None)) is not None:
             return found
-        return self._search(box, near, steps)
+        return next(self._search(box, near, within, steps), None)
+
+    def parts(self, box: Box, among: int, steps: Steps, within: int | None = None) -> Iterator[Box]:
+        """Disjoint parts of a box that make up all of it that is in none of some boxes of the index.
+
+        `within`: without parts that have nothing in common with any of these.
+        """
+        return self._search(box, self.meeting(box, among), within, steps)
 
     def _corner(self, box: Box, near: int) -> tuple[Box, int]:
         """A part of a box that few boxes meet: on each axis that it does not restrict, the first value or the last one.
@@ -260,14 +276,18 @@ class Index:
                 corner[axis], near = (last, of_last) if better else (first, of_first)
         return corner, near
 
-    def _search(self, box: Box, near: int, steps: Steps) -> Box | None:
-        """`outside` of those that a box meets."""
-        stack = [_Look(box, near, {}, self._axes)]
+    def _search(self, box: Box, near: int, within: int | None, steps: Steps) -> Iterator[Box]:
+        """`parts` outside of those that a box meets."""
+        wanted = 0 if within is None else self.meeting(box, within)
+        stack = [_Look(box, near, wanted, {}, self._axes)]
         while stack:
             steps.spend()
-            piece, near, before, changed = stack.pop()
+            piece, near, wanted, before, changed = stack.pop()
+            if within is not None and not wanted:
+                continue
             if not near:
-                return piece
+                yield piece
+                continue
             dividing = self._dividing(piece, near, before, changed)
             once, twice, thrice = _at_least(dividing.values())
             if near & ~once:
@@ -281,12 +301,14 @@ class Index:
             looks = []
             for child in pieces:
                 left, differing = near, [axis for axis in axes if child.get(axis) != piece.get(axis)]
+                still = wanted
                 for axis in differing:
-                    left &= self._axes[axis].meets(child[axis])
-                looks.append(_Look(child, left, dividing, differing))
+                    meeting = self._axes[axis].meets(child[axis])
+                    left &= meeting
+                    still &= meeting
+                looks.append(_Look(child, left, still, dividing, differing))
             looks.sort(key=lambda look: -look.near.bit_count())  # the least crowded is looked at first
             stack += looks
-        return None
 
     def _dividing(self, piece: Box, near: int, before: Mapping[int, int], changed: Iterable[int]) -> dict[int, int]:
         """By axis, the boxes that do not contain a piece there; on all axes but some those of `before` do not."""
@@ -313,10 +335,13 @@ class Index:
 
 
 class _Look(NamedTuple):
-    """A piece and the boxes that it meets; but for the axes that changed, `before` has those that do not contain it."""
+    """A piece and the boxes that it meets, those that it must not be in and those that it must meet some of; but for
+    the axes that changed, `before` has those that do not contain it.
+    """
 
     piece: Box
     near: int
+    wanted: int
     before: Mapping[int, int]
     changed: Iterable[int]
 

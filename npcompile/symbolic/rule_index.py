@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
-from operator import or_
 
 from npcompile.questions import RuleOf
-from npcompile.symbolic.covers import Box, Index, Steps, members
+from npcompile.symbolic.covers import Box, Index, Steps, members, point_of
+from npcompile.symbolic.irredundant import irredundant
 from npcompile.symbolic.space import Space
 
 
@@ -52,53 +52,20 @@ class RuleIndex:
         for box in boxes:
             near |= self._index.meeting(box, among)
         owners = sorted(self._owning(near))
-        later = list(accumulate((near & self.own[one] for one in reversed(owners)), or_, initial=0))[::-1]
-        found: list[int] = []
-        kept, low = 0, 0
-        while (needed := self._first_needed(boxes, kept, later, low, steps)) is not None:
-            found.append(owners[needed])
-            kept |= near & self.own[owners[needed]]
-            low = needed + 1
-        return found
+        own = [near & self.own[one] for one in owners]
+        return [owners[place] for place in irredundant(own, lambda kept: self._missed(boxes, kept, near, steps))]
 
-    def _first_needed(
-        self, boxes: Sequence[Box], kept: int, later: Sequence[int], low: int, steps: Steps
-    ) -> int | None:
-        """The least place, from `low` on, so that what is kept and what is later than it (`later[place + 1]`) does not
-        cover; None where what is kept does.
-
-        The later the place, the less is covered, so it is found by bisection; and what is not covered tells more: the
-        last one that contains some point of it is not too late.
-        """
-        high, narrow = len(later) - 2, False
-        if (missed := self._outside(boxes, kept, steps)) is None:
-            return None
-        high = self._last_with(missed, later, high)
-        while low < high:
-            narrow = not narrow
-            middle = high - 1 if narrow else (low + high) // 2
-            missed = self._outside(boxes, kept | later[middle + 1], steps)
-            if missed is None:
-                low = middle + 1
-            else:
-                high = self._last_with(missed, later, middle)
-        return low
-
-    def _outside(self, boxes: Iterable[Box], among: int, steps: Steps) -> Box | None:
-        return next((missed for box in boxes if (missed := self._index.outside(box, among, steps)) is not None), None)
-
-    def _last_with(self, missed: Box, later: Sequence[int], high: int) -> int:
-        """The last place up to `high` whose rule contains a point of a box."""
-        every = (missed.get(axis, values) for axis, values in enumerate(self._universe))
-        containing = self._index.containing({axis: values & -values for axis, values in enumerate(every)}, later[0])
-        return next(place for place in range(high, -1, -1) if containing & later[place])
+    def _missed(self, boxes: Iterable[Box], kept: int, near: int, steps: Steps) -> int | None:
+        """The boxes of `near` that contain some point of what those that are kept do not cover, if there is any."""
+        for box in boxes:
+            if (missed := self._index.outside(box, kept, steps)) is not None:
+                return self._index.containing(point_of(missed, self._universe), near)
+        return None
 
     def _reaching(self, box: Box, near: int) -> set[int]:
         """Of the rules of some boxes those that contain two of the box's points: all that contain the box do."""
-        every = [box.get(axis, values) for axis, values in enumerate(self._universe)]
-        lowest = {axis: values & -values for axis, values in enumerate(every)}
-        highest = {axis: 1 << values.bit_length() - 1 for axis, values in enumerate(every)}
-        first, last = (self._owning(self._index.containing(one, near)) for one in (lowest, highest))
+        ends = point_of(box, self._universe), point_of(box, self._universe, last=True)
+        first, last = (self._owning(self._index.containing(one, near)) for one in ends)
         return first & last
 
     def _owning(self, boxes: int) -> set[int]:

@@ -13,6 +13,7 @@ from npcompile.symbolic.boxes import Boxes
 from npcompile.symbolic.covers import Box
 from npcompile.symbolic.far import FarEnds
 from npcompile.symbolic.flows import Chooser, Flows
+from npcompile.symbolic.policy_index import PolicyIndex
 from npcompile.symbolic.space import Space
 from npcompile.symbolic.stand_ins import stand_ins
 from npcompile.symbolic.vocabulary import Vocabulary
@@ -35,12 +36,27 @@ class Setting:
             for direction in policy.directions:
                 name = self.vocabulary.names.index(policy.namespace)
                 self._isolating[direction].setdefault(name, []).append(policy)
+        self._policies_of: dict[str, list[Policy]] = {}
+        for policy in sorted(program.policies, key=lambda policy: policy.key):
+            self._policies_of.setdefault(policy.namespace, []).append(policy)
+        self._indices: dict[str, PolicyIndex] = {}
         self.far = FarEnds(self.space, self._isolating)
         rules = (RuleOf(policy=policy, rule=rule) for policy in program.policies for rule in policy.rules)
         self.rules = tuple(sorted(rules, key=lambda of: of.order))
         self._rules_of: dict[tuple[str, Direction], list[RuleOf]] = {}
         for of in self.rules:
             self._rules_of.setdefault((of.policy.namespace, of.rule.direction), []).append(of)
+
+    def policy_groups(self) -> Iterator[tuple[Sequence[Policy], PolicyIndex]]:
+        """The policies of each namespace, in order, with their index."""
+        for namespace, policies in sorted(self._policies_of.items()):
+            yield policies, self.policy_index(namespace)
+
+    def policy_index(self, namespace: str) -> PolicyIndex:
+        """The policies of a namespace, in order, as an index."""
+        if namespace not in self._indices:
+            self._indices[namespace] = PolicyIndex(self.space, self._policies_of[namespace])
+        return self._indices[namespace]
 
     def rules_of(self, namespace: str, direction: Direction) -> list[RuleOf]:
         """The active rules of one direction in a namespace, in order."""

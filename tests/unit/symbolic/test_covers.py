@@ -52,6 +52,24 @@ def test_what_is_outside_is_outside(box: Box, others: list[Box], among: int) -> 
     ]
 
 
+@settings(max_examples=200, deadline=None)
+@given(boxes(), st.lists(boxes(), max_size=60), st.integers(0), st.integers(0))
+def test_what_is_outside_and_within(box: Box, others: list[Box], among: int, within: int) -> None:
+    index = Index(others, UNIVERSE)
+    among, within = among & index.every, within & index.every
+    chosen, wanted = ([set(inside(others[number])) for number in members(some)] for some in (among, within))
+    left = set(inside(box)).difference(*chosen)
+    found = index.outside(box, among, Steps(10_000), within)
+    assert (found is None) == (not left & set().union(*wanted))
+    assert found is None or set(inside(found)) <= left
+    assert found is None or set(inside(found)) & set().union(*wanted)
+    parts = [set(inside(part)) for part in index.parts(box, among, Steps(10_000), within)]
+    assert sum(map(len, parts)) == len(set().union(*parts))
+    assert left & set().union(*wanted) <= set().union(*parts) <= left
+    assert all(part & set().union(*wanted) for part in parts)
+    assert set().union(*map(inside, index.parts(box, among, Steps(10_000)))) == left
+
+
 @settings(max_examples=100, deadline=None)
 @given(boxes(), boxes())
 def test_the_parts_of_a_difference_are_disjoint(box: Box, other: Box) -> None:

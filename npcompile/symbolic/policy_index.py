@@ -1,0 +1,131 @@
+"""Policies of one namespace, indexed by whom they isolate and what they match; and what changes without one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from npcompile.ir.policy import Direction, Policy
+from npcompile.questions import RuleOf
+from npcompile.symbolic.covers import Box, Index, Steps, intersection, members, point_of
+from npcompile.symbolic.irredundant import irredundant
+from npcompile.symbolic.space import Space
+
+
+class PolicyIndex:
+    """Numbered policies, in order.  Sets of them are bitsets of boxes: for each direction that a policy applies to, its
+    subjects and what its rules match.  `own` has those of each policy, none where it can have no subject.
+    """
+
+    def __init__(self, space: Space, policies: Sequence[Policy]) -> None:
+        self._space = space
+        self._policies = tuple(policies)
+        self.numbers = {policy.key: number for number, policy in enumerate(policies)}
+        self.own: list[int] = []
+        self._owners: list[int] = []
+        self._isolating = dict.fromkeys(Direction, 0)
+        self._allowing = dict.fromkeys(Direction, 0)
+        boxes: list[Box] = []
+        for number in range(len(self._policies)):
+            first = len(boxes)
+            for direction in self.directions(number):
+                for kind, found in (
+                    (self._isolating, self.subjects(number)),
+                    (self._allowing, self.matched(number, direction)),
+                ):
+                    kind[direction] |= (1 << len(boxes) + len(found)) - (1 << len(boxes))
+                    boxes += found
+            self.own.append((1 << len(boxes)) - (1 << first))
+            self._owners += [number] * (len(boxes) - first)
+        self._index = Index(boxes, space.universe)
+        self.every = self._index.every
+
+    def directions(self, number: int) -> list[Direction]:
+        """The directions that a policy applies to."""
+        return [direction for direction in Direction if direction in self._policies[number].directions]
+
+    def subjects(self, number: int) -> Sequence[Box]:
+        """The flows of a policy's subjects, as near ends."""
+        subject = self._space.subject(self._policies[number])
+        return () if subject is None else (subject,)
+
+    def matched(self, number: int, direction: Direction) -> Sequence[Box]:
+        """What a policy's rules of a direction match."""
+        policy = self._policies[number]
+        rules = (RuleOf(policy=policy, rule=rule) for rule in policy.rules_of(direction))
+        return [box for of in rules for box in self._space.rule(of)]
+
+    # Without a policy
+
+    def opened(self, number: int, direction: Direction, boxes: Iterable[Box], steps: Steps) -> Iterator[Box]:
+        """The parts of some of its subjects' flows that a policy closes alone: no other one isolates the near end, and
+        its rules do not match them.
+        """
+        own = self.own[number]
+        closing = self._isolating[direction] & ~own | self._allowing[direction] & own
+        for box in boxes:
+            yield from self._index.parts(box, closing, steps)
+
+    def closed(self, number: int, direction: Direction, boxes: Iterable[Box], steps: Steps) -> Iterator[Box]:
+        """The parts of some of the flows that its rules match that a policy opens alone: another one isolates the near
+        end, and no rule of another one matches them.
+        """
+        others = self._isolating[direction] & ~self.own[number]
+        for box in boxes:
+            for part in self._index.parts(box, self._allowing[direction] & ~self.own[number], steps, others):
+                yield from self._cut(part, others)
+
+    # Redundancy
+
+    def cover(self, number: int, among: int, steps: Steps) -> list[int] | None:
+        """Which of some others do all that a policy does, if they do: the first that does alone, or those that are left
+        when each in turn is dropped if the rest suffice.
+        """
+        among &= ~self.own[number]
+        for direction in self.directions(number):
+            if next(self.opened(number, direction, self.subjects(number), steps), None) is not None:
+                return None
+        if self._missed(number, among, steps) is not None:
+            return None
+        helping = self._missed(number, 0, steps)
+        if helping is None:
+            return []
+        candidates = self._owning(helping & among)
+        while candidates:
+            single, *rest = candidates
+            helping = self._missed(number, self.own[single], steps)
+            if helping is None:
+                return [single]
+            candidates = [one for one in rest if helping & self.own[one]]
+        near = 0
+        for box in self.subjects(number):
+            near |= self._index.meeting(box, among)
+        others = self._owning(near)
+        own = [self.own[one] & among for one in others]
+        return [others[place] for place in irredundant(own, lambda kept: self._missed(number, kept, steps))]
+
+    def _missed(self, number: int, among: int, steps: Steps) -> int | None:
+        """What some others do not do of all that a policy does for the subjects of any others, as the boxes any of
+        which would help with a part of it; None where there is nothing.
+        """
+        for direction in self.directions(number):
+            others = self._isolating[direction] & ~self.own[number]
+            for boxes, doing in (
+                (self.subjects(number), self._isolating[direction]),
+                (self.matched(number, direction), self._allowing[direction]),
+            ):
+                for box in boxes:
+                    missed = self._index.outside(box, among & doing, steps, others)
+                    if missed is not None:
+                        point = point_of(next(self._cut(missed, others)), self._space.universe)
+                        return self._index.containing(point, doing & ~self.own[number])
+        return None
+
+    def _cut(self, box: Box, some: int) -> Iterator[Box]:
+        """What a box has in common with each of some boxes of the index."""
+        for number in members(self._index.meeting(box, some)):
+            both = intersection(box, self._index.boxes[number])
+            if both is not None:
+                yield both
+
+    def _owning(self, boxes: int) -> list[int]:
+        return sorted({self._owners[number] for number in members(boxes)})
