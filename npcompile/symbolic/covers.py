@@ -17,9 +17,11 @@ from itertools import accumulate, islice
 from operator import or_
 from typing import NamedTuple
 
+from npcompile.symbolic.bitsets import bits, members, runs
+
 Box = Mapping[int, int]  # by axis, the values allowed (never none); an axis that is left out is not restricted
 
-_MANY = 32  # restrictions that are looked at one by one
+_MANY = 32  # restrictions, or boxes, that are looked at one by one
 _FEW = 8  # runs that are looked at one by one
 
 
@@ -85,6 +87,28 @@ def point_of(box: Box, universe: Sequence[int], *, last: bool = False) -> Box:
     """The point of a box with the first value of each axis, or with the last one."""
     every = enumerate(box.get(axis, values) for axis, values in enumerate(universe))
     return {axis: 1 << values.bit_length() - 1 if last else values & -values for axis, values in every}
+
+
+def absorbed(boxes: Iterable[Box], universe: Sequence[int]) -> list[Box]:
+    """Without those that are part of another one; of equal ones the first is left."""
+    listed = list(boxes)
+    if len(listed) > _MANY:
+        return list(_maximal(listed, Index(listed, universe)))
+    kept: list[Box] = []
+    for box in listed:
+        if any(not minus(box, other, universe) for other in kept):
+            continue
+        kept = [other for other in kept if minus(other, box, universe)]
+        kept.append(box)
+    return kept
+
+
+def _maximal(boxes: Sequence[Box], index: Index) -> Iterator[Box]:
+    """What `absorbed` leaves of the boxes of an index."""
+    for number, box in enumerate(boxes):
+        around = index.containing(box, index.every ^ 1 << number)
+        if all(one > number and index.containing(boxes[one], 1 << number) for one in members(around)):
+            yield box
 
 
 class _Axis:
@@ -188,18 +212,6 @@ class _Runs:
     def ended(self, value: int) -> int:
         """The boxes whose run ends before a value."""
         return self._ended[bisect_left(self._ends, value)]
-
-
-def runs(values: int) -> Iterator[tuple[int, int]]:
-    """The maximal runs of neighbouring values, as (first, last)."""
-    passed = 0
-    while values:
-        gap = (values & -values).bit_length() - 1
-        values >>= gap
-        length = (~values & values + 1).bit_length() - 1
-        yield passed + gap, passed + gap + length - 1
-        values >>= length
-        passed += gap + length
 
 
 class Index:
@@ -354,20 +366,3 @@ def _at_least(sets: Iterable[int]) -> tuple[int, int, int]:
         twice |= once & one
         once |= one
     return once, twice, thrice
-
-
-def bits(numbers: Iterable[int]) -> int:
-    """The bitset of some numbers."""
-    listed = list(numbers)
-    made = bytearray(max(listed, default=0) // 8 + 1)
-    for number in listed:
-        made[number >> 3] |= 1 << (number & 7)
-    return int.from_bytes(made, "little")
-
-
-def members(bitset: int) -> Iterator[int]:
-    """The numbers in a bitset, in order."""
-    while bitset:
-        lowest = bitset & -bitset
-        yield lowest.bit_length() - 1
-        bitset ^= lowest

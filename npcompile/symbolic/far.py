@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from npcompile.ir.policy import Direction, Policy
 from npcompile.questions import RuleOf
-from npcompile.symbolic.covers import Box, Index, intersection, members
+from npcompile.symbolic.bitsets import members
+from npcompile.symbolic.covers import Box, Index, intersection
 from npcompile.symbolic.flows import Flows
 from npcompile.symbolic.space import Space
 

@@ -12,7 +12,8 @@ from itertools import chain
 from npcompile.netset import cidrs, ports
 from npcompile.netset.cidrs import Address, Family
 from npcompile.netset.ports import Protocol
-from npcompile.symbolic.covers import Box, Steps, difference, intersection, members
+from npcompile.symbolic.bitsets import members
+from npcompile.symbolic.covers import Box, Steps, difference, intersection
 from npcompile.symbolic.space import Space
 from npcompile.symbolic.vocabulary import Layout, Vocabulary
 
@@ -77,14 +78,12 @@ class Chooser:
             self._families[cidrs.family_of(address)] |= cell
             several |= seen & cell
             seen |= cell
+        self._unknown = sum({cell & space.bare for _, cell in self._outside})
         self._single = tuple(cell for _, cell in self._every if not several & cell)
 
     def outside(self, family: Family | None = None) -> int:
         """Where an end is at an address that no pod or node of the input has, on the axis of where an end is."""
-        found = 0
-        for _, cell in self._outside:
-            found |= cell & self._space.bare
-        return found if family is None else found & self._families[family]
+        return self._unknown if family is None else self._unknown & self._families[family]
 
     def bare(self, family: Family) -> int:
         """Where an end is an address of a family that is no pod's."""

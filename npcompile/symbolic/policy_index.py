@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from npcompile.ir.policy import Direction, Policy
 from npcompile.questions import RuleOf
-from npcompile.symbolic.covers import Box, Index, Steps, intersection, members, point_of
+from npcompile.symbolic.bitsets import members
+from npcompile.symbolic.covers import Box, Index, Steps, intersection, point_of
 from npcompile.symbolic.irredundant import irredundant
 from npcompile.symbolic.space import Space
 

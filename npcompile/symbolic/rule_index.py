@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 
 from npcompile.questions import RuleOf
-from npcompile.symbolic.covers import Box, Index, Steps, members, point_of
+from npcompile.symbolic.bitsets import members
+from npcompile.symbolic.covers import Box, Index, Steps, point_of
 from npcompile.symbolic.irredundant import irredundant
 from npcompile.symbolic.space import Space
 

@@ -24,7 +24,7 @@ from npcompile.netset.intervals import IntervalSet, union
 from npcompile.netset.ports import Protocol
 from npcompile.questions import RuleOf
 from npcompile.symbolic.boxes import Boxes, LabelBox, Places, PodBox, port_box, void
-from npcompile.symbolic.covers import Box, intersection, minus
+from npcompile.symbolic.covers import Box, absorbed, intersection
 from npcompile.symbolic.vocabulary import Vocabulary
 
 DNS = 53
@@ -160,14 +160,8 @@ class Space:
         return found
 
     def absorbed(self, boxes: Iterable[Box]) -> tuple[Box, ...]:
-        """Without those that are part of another one."""
-        kept: list[Box] = []
-        for box in boxes:
-            if any(not minus(box, other, self.universe) for other in kept):
-                continue
-            kept = [other for other in kept if minus(other, box, self.universe)]
-            kept.append(box)
-        return tuple(kept)
+        """Without those that are part of another one; of equal ones the first is left."""
+        return tuple(absorbed(boxes, self.universe))
 
     def _pod_boxes(self, box: PodBox) -> Iterable[Box]:
         if void(box.labels):

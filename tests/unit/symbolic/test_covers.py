@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from npcompile.symbolic.covers import Box, Index, OutOfStepsError, Steps, difference, members, minus, runs
+from npcompile.symbolic.bitsets import members, runs
+from npcompile.symbolic.covers import Box, Index, OutOfStepsError, Steps, absorbed, difference, minus
 
 UNIVERSE = (0b111, 0b1111, (1 << 40) - 1)  # the last axis has more restrictions than are looked at one by one
 POINTS = [dict(enumerate(point)) for point in product(range(3), range(4), range(40))]
@@ -77,11 +78,30 @@ def test_the_parts_of_a_difference_are_disjoint(box: Box, other: Box) -> None:
     assert sum(map(len, parts)) == len(set().union(*parts)) == len(set(inside(box)) - set(inside(other)))
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.lists(boxes(), max_size=60))
+def test_absorbed_boxes_are_part_of_others(some: list[Box]) -> None:
+    some += some[: len(some) // 2]
+    points = [set(inside(box)) for box in some]
+    wider = (
+        any(own < other or (own == other and before < number) for before, other in enumerate(points))
+        for number, own in enumerate(points)
+    )
+    assert absorbed(some, UNIVERSE) == [box for box, one in zip(some, wider, strict=True) if not one]
+
+
 @given(st.integers(0, 1 << 70))
 def test_runs(values: int) -> None:
     found = list(runs(values))
     assert sum((1 << last + 1) - (1 << first) for first, last in found) == values
     assert all(one[1] + 1 < other[0] for one, other in pairwise(found))
+
+
+@given(st.one_of(st.integers(0, 1 << 70), st.integers(1 << 500, 1 << 600)))
+def test_members(values: int) -> None:
+    found = list(members(values))
+    assert found == sorted(found)
+    assert sum(1 << one for one in found) == values
 
 
 def test_steps_are_bounded() -> None:
