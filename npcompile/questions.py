@@ -181,11 +181,12 @@ class Unfelt:
     """Without `policy`, which has subjects, every flow has the same verdict, though not the same sides: Allow(P) is
     Allow(P without p), and A_D is not.  What the policy changes at one end, the other denies with it and without.
 
-    Of several such policies each is judged alone: without two of them verdicts may change.  `examples` are one denied
-    flow of each direction of which the policy changes the side of some.
+    Of several such policies each is judged alone: without two of them verdicts may change.  `closes`: it closes some
+    side alone; else it only opens.  `examples` are one denied flow of each direction in which it changes some side.
     """
 
     policy: Policy
+    closes: bool
     examples: tuple[Example, ...]
 
 
@@ -263,7 +264,7 @@ class NoWayIn:
     rules: tuple[RuleOf, ...]
 
 
-Universal = Shadowed | ShadowedItem | Redundant | HalfOpen | DefeatedDeny | WideOpen | NoWayIn
+Universal = Shadowed | ShadowedItem | Redundant | Unfelt | HalfOpen | DefeatedDeny | WideOpen | NoWayIn
 """Answers that may hold for every pod that could exist when they do for those of an inventory: each says what all flows
 of some kind have in common.  Of half-open rules that is so of `fully` dead ones only."""
 
@@ -361,6 +362,10 @@ class Engine(Protocol):
         """Policies that can be removed."""
         ...
 
+    def unfelt(self) -> Iterator[Unfelt | NotDecided]:
+        """Policies that decide sides of flows, and no verdict."""
+        ...
+
     def vacuous(self) -> Iterator[Vacuous | NotDecided]:
         """Policies and rules that match nothing."""
         ...
@@ -399,14 +404,6 @@ class Engine(Protocol):
 
     def split_peers(self) -> Iterator[SplitPeer | NotDecided]:
         """Peers that were probably meant as one."""
-        ...
-
-
-class InventoryEngine(Engine, Protocol):
-    """What the checks ask about an inventory only."""
-
-    def unfelt(self) -> Iterator[Unfelt | NotDecided]:
-        """Policies that decide sides of flows, and no verdict."""
         ...
 
 

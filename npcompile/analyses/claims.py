@@ -18,7 +18,7 @@ from npcompile.ir.flow import Endpoint, Flow
 from npcompile.ir.policy import NamedPort, Peer, Policy, PortItem, Rule
 from npcompile.ir.printer import rule_text
 from npcompile.ir.program import Program
-from npcompile.questions import Engine, Example, NotDecided, RuleOf, Unfelt, Universal, WayIn
+from npcompile.questions import Engine, Example, HalfOpen, NotDecided, RuleOf, Universal, WayIn
 from npcompile.source import Span
 
 
@@ -163,10 +163,9 @@ class Case:
     `scope` tells for whom that engine speaks.  `any_pod` gives the engine that speaks for every pod that could exist of
     some of the policies; it loads z3, so it is asked only where its answer is worth that.  So does `everywhere`, which
     tells whether an answer about the inventory is shown to hold for every such pod, too (None: it is about every such
-    pod).  `ways_in` has the engine's answers to the question that two checks ask, found once.  `unfelt` finds the
-    policies on which no verdict depends; it is asked of an inventory only, and finds none elsewhere.  `cni` is the
-    network plugin that the user asks about; no answer depends on it.  `pods` finds the pods of the input that policies
-    and rules speak of.
+    pod).  `half_open` and `ways_in` have the engine's answers to questions that two checks ask, found once.  `cni` is
+    the network plugin that the user asks about; no answer depends on it.  `pods` finds the pods of the input that
+    policies and rules speak of.
     """
 
     program: Program
@@ -174,8 +173,8 @@ class Case:
     engine: Engine
     any_pod: Callable[[Sequence[Policy]], Engine]
     everywhere: Callable[[Universal], bool | None]
+    half_open: Callable[[], Sequence[HalfOpen | NotDecided]]
     ways_in: Callable[[], Sequence[WayIn | NotDecided]]
-    unfelt: Callable[[], Iterator[Unfelt | NotDecided]]
     pods: Callable[[], Pods]
     cni: Cni | None = None
 

@@ -22,7 +22,7 @@ from npcompile.driver.replay import Replayer
 from npcompile.frontend import load
 from npcompile.ir.policy import Policy
 from npcompile.ir.program import Program
-from npcompile.questions import Confirmer, Engine, InventoryEngine
+from npcompile.questions import Confirmer, Engine
 from npcompile.source import SourceFile
 
 UNDECIDED = RuleCode(code="NPC901", slug="undecided", severity=Severity.ERROR, kind=Kind.PROVED)
@@ -111,8 +111,7 @@ def _check(sources: Sequence[SourceFile], options: CheckOptions, progress: Progr
 def check_program(program: Program, options: CheckOptions, progress: Progress = silent) -> Iterator[Diagnostic]:
     """Every confirmed finding about one program."""
     symbolic = options.symbolic or not program.cluster.pods
-    inventory = None if symbolic else _relation_engine(program, options.effort)
-    engine = inventory or _symbolic_engine(program, options.effort)
+    engine = (_symbolic_engine if symbolic else _relation_engine)(program, options.effort)
     confirmer = cache(partial(_confirmer, program, options.effort))
     case = Case(
         program=program,
@@ -120,8 +119,8 @@ def check_program(program: Program, options: CheckOptions, progress: Progress = 
         engine=engine,
         any_pod=lambda some: _symbolic_engine(_only(program, some), options.effort),
         everywhere=lambda answer: None if symbolic else confirmer().holds(answer),
+        half_open=cache(lambda: tuple(engine.half_open())),
         ways_in=cache(lambda: tuple(engine.ways_in())),
-        unfelt=inventory.unfelt if inventory else lambda: iter(()),
         pods=cache(lambda: Pods(program.cluster)),
         cni=options.cni,
     )
@@ -142,7 +141,7 @@ def check_program(program: Program, options: CheckOptions, progress: Progress = 
 # Engines are imported where they are asked: loading z3 takes longer than checking a small program without it.
 
 
-def _relation_engine(program: Program, effort: int) -> InventoryEngine:
+def _relation_engine(program: Program, effort: int) -> Engine:
     from npcompile.relation.engine import RelationEngine
 
     return RelationEngine(program, pieces=max(1, effort // _UNITS_A_PIECE))

@@ -45,7 +45,7 @@ PIECES = 200_000
 
 
 class RelationEngine:
-    """Implements `questions.InventoryEngine`.
+    """Implements `questions.Engine`.
 
     Every answer is exact; `pieces` bounds the work on each rule or policy for the questions that could need too much.
     """

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from npcompile.ir.policy import Match
 from npcompile.ir.program import Program
-from npcompile.questions import HalfOpen, NoWayIn, RuleOf, Shadowed, ShadowedItem, Universal
+from npcompile.questions import HalfOpen, NoWayIn, Redundant, RuleOf, Shadowed, ShadowedItem, Unfelt, Universal
 from npcompile.symbolic.covers import Box, OutOfStepsError, Steps
 from npcompile.symbolic.flows import Flows
+from npcompile.symbolic.removal import Removal
 from npcompile.symbolic.setting import EFFORT_OF_STEP, Setting
 
 if TYPE_CHECKING:
@@ -61,6 +62,11 @@ class Confirmation:
                     return self._leaves(of, of.rule.match, cover, [one.rule.match for one in cover], steps)
                 case ShadowedItem(subject=of, own=own, cover=cover, left=left):
                     return self._leaves(of, own, cover, left, steps)
+                case Redundant(policy=policy, cover=others):
+                    index = self._setting.policy_index(policy.namespace)
+                    return not index.suffice(policy, others, steps)
+                case Unfelt(policy=policy):
+                    return Removal(self._setting, policy).changes_verdicts(steps)
                 case HalfOpen(opener=of, port=item):
                     return not answer.fully or self._setting.is_easily_alive(of, item)
                 case NoWayIn(rules=rules):
@@ -81,5 +87,5 @@ class Confirmation:
 
     def _lets_in(self, of: RuleOf, steps: Steps) -> bool:
         setting = self._setting
-        flows = setting.far.allowed(of, setting.space.rule(of))
+        flows = setting.far.allowed(of.rule.direction, setting.space.rule(of))
         return setting.chooser.some(flows, steps, distinct=True)

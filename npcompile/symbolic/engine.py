@@ -32,11 +32,12 @@ from npcompile.questions import (
     ShadowedItem,
     SplitPeer,
     Uncovered,
+    Unfelt,
     Vacuous,
     WayIn,
     WideOpen,
 )
-from npcompile.symbolic import boxes, breadth, defeats, mixed, properties, redundancy, shadowing
+from npcompile.symbolic import boxes, breadth, defeats, mixed, properties, redundancy, shadowing, unfelt
 from npcompile.symbolic.decode import Candidates
 from npcompile.symbolic.flows import Flows
 from npcompile.symbolic.session import Session
@@ -70,6 +71,10 @@ class SymbolicEngine:
     def redundant(self) -> Iterator[Redundant | NotDecided]:
         """Policies that can be removed, whatever is in the cluster."""
         return redundancy.redundant(self._session, "redundant")
+
+    def unfelt(self) -> Iterator[Unfelt | NotDecided]:
+        """Policies that decide sides of flows and no verdict, whatever is in the cluster."""
+        return unfelt.unfelt(self._session, "unfelt")
 
     def vacuous(self) -> Iterator[Vacuous | NotDecided]:
         """Policies that can have no subject, and rules that can match nothing."""
@@ -164,9 +169,11 @@ class SymbolicEngine:
 
         free = session.open_names(of)
         there = space.join(found, ({space.name(far=True): sum(1 << name for name in free)},)) if free else []
-        if session.some(
-            map(Flows.of, there), lambda: among(properties.far_end_in(encoding, of, free)), two_sided=True
-        ) or session.some(session.far.allowed(of, found), lambda: among(session.far_end_allows(of)), two_sided=True):
+        ways = (
+            (map(Flows.of, there), lambda: among(properties.far_end_in(encoding, of, free))),
+            (session.far.allowed(direction, found), lambda: among(session.far_end_allows(of))),
+        )
+        if any(session.some(flows, terms, two_sided=True) for flows, terms in ways):
             return None
         example = session.least(map(Flows.of, found), among, direction, lambda: session.candidates(of), two_sided=True)
         if example is None:

@@ -19,8 +19,9 @@ class _There:
     subjects, and what their rules match.
     """
 
-    subjects: Sequence[Box]
+    subjects: Mapping[tuple[str, str], Box]  # by policy
     rules: Index
+    own: Mapping[tuple[str, str], int]  # the boxes of each policy's rules
 
 
 class FarEnds:
@@ -31,11 +32,17 @@ class FarEnds:
         self._isolating = isolating
         self._known: dict[tuple[Direction, int], _There] = {}
 
-    def allowed(self, of: RuleOf, found: Sequence[Box], names: Collection[int] | None = None) -> Iterator[Flows]:
-        """The flows in boxes, of those that a rule matches, that the far end allows; only where it is a pod in a
-        namespace of some names, if those are given.
+    def allowed(
+        self,
+        near: Direction,
+        found: Sequence[Box],
+        names: Collection[int] | None = None,
+        without: Policy | None = None,
+    ) -> Iterator[Flows]:
+        """The flows in boxes, whose near end is judged by a direction, that the far end allows; only where it is a pod
+        in a namespace of some names, if those are given, and as if there was no policy `without`.
         """
-        space, direction = self._space, of.rule.direction.opposite
+        space, direction = self._space, near.opposite
         where, name = space.where(far=True), space.name(far=True)
         closed = self._isolating[direction]
         wanted = space.universe[name]
@@ -51,13 +58,14 @@ class FarEnds:
             mentioned |= box.get(name, space.universe[name])
         for one in members(mentioned & wanted & ~open_names):
             for box in space.join(found, ({where: space.pods, name: 1 << one},)):
-                yield from self._in(box, self._there(direction, one))
+                yield from self._in(box, self._there(direction, one), None if without is None else without.key)
 
     @staticmethod
-    def _in(box: Box, there: _There) -> Iterator[Flows]:
-        without = tuple(subject for subject in there.subjects if intersection(box, subject) is not None)
-        yield Flows(box=box, without=without)
-        for number in members(there.rules.meeting(box, there.rules.every)):
+    def _in(box: Box, there: _There, gone: tuple[str, str] | None) -> Iterator[Flows]:
+        subjects = (subject for key, subject in there.subjects.items() if key != gone)
+        yield Flows(box=box, without=tuple(one for one in subjects if intersection(box, one) is not None))
+        left = there.rules.every & ~(there.own.get(gone, 0) if gone else 0)
+        for number in members(there.rules.meeting(box, left)):
             both = intersection(box, there.rules.boxes[number])
             if both is not None:
                 yield Flows.of(both)
@@ -73,7 +81,7 @@ class FarEnds:
         closed = sum(1 << one for one in self._isolating[of.rule.direction.opposite])
         elsewhere = space.universe[name] & ~closed & ~(1 << own)
         if not found or not elsewhere or not space.join(found, ({where: space.pods, name: elsewhere},)):
-            yield self.allowed(of, found)
+            yield self.allowed(of.rule.direction, found)
             return
         axes = (*space.labels(far=False), *space.namespace_labels(far=False))
         least = {axis: values & -values for axis in axes if (values := found[0].get(axis, space.universe[axis]))}
@@ -83,15 +91,21 @@ class FarEnds:
         for box in near:
             mentioned |= box.get(name, space.universe[name])
         for one in (own, *members(mentioned & ~(1 << own))):
-            yield self.allowed(of, near, (one,))
+            yield self.allowed(of.rule.direction, near, (one,))
 
     def _there(self, direction: Direction, name: int) -> _There:
         if (direction, name) not in self._known:
-            space, policies = self._space, self._isolating[direction][name]
-            subjects = [subject for policy in policies if (subject := space.subject(policy)) is not None]
-            rules = (RuleOf(policy=policy, rule=rule) for policy in policies for rule in policy.rules_of(direction))
-            self._known[direction, name] = _There(
-                subjects=[space.transposed(subject) for subject in subjects],
-                rules=Index((space.transposed(box) for of in rules for box in space.rule(of)), space.universe),
-            )
+            subjects: dict[tuple[str, str], Box] = {}
+            own: dict[tuple[str, str], int] = {}
+            boxes: list[Box] = []
+            for policy in self._isolating[direction][name]:
+                subject = self._space.subject(policy)
+                if subject is None:
+                    continue
+                subjects[policy.key], first = self._space.transposed(subject), len(boxes)
+                for rule in policy.rules_of(direction):
+                    boxes += map(self._space.transposed, self._space.rule(RuleOf(policy=policy, rule=rule)))
+                own[policy.key] = (1 << len(boxes)) - (1 << first)
+            rules = Index(boxes, self._space.universe)
+            self._known[direction, name] = _There(subjects=subjects, rules=rules, own=own)
         return self._known[direction, name]

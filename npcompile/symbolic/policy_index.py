@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 from npcompile.ir.policy import Direction, Policy
 from npcompile.questions import RuleOf
@@ -61,10 +62,8 @@ class PolicyIndex:
         """The parts of some of its subjects' flows that a policy closes alone: no other one isolates the near end, and
         its rules do not match them.
         """
-        own = self.own[number]
-        closing = self._isolating[direction] & ~own | self._allowing[direction] & own
         for box in boxes:
-            yield from self._index.parts(box, closing, steps)
+            yield from self._index.parts(box, self._keeping(number, direction), steps)
 
     def closed(self, number: int, direction: Direction, boxes: Iterable[Box], steps: Steps) -> Iterator[Box]:
         """The parts of some of the flows that its rules match that a policy opens alone: another one isolates the near
@@ -75,6 +74,23 @@ class PolicyIndex:
             for part in self._index.parts(box, self._allowing[direction] & ~self.own[number], steps, others):
                 yield from self._cut(part, others)
 
+    def changing(self, number: int, direction: Direction) -> Iterator[tuple[Box, Sequence[Box]]]:
+        """All that `opened` and `closed` find, as boxes, each without others."""
+        for box in self.subjects(number):
+            yield box, self._meeting(box, self._keeping(number, direction))
+        others = ~self.own[number]
+        for box in self.matched(number, direction):
+            for part in self._space.absorbed(self._cut(box, self._isolating[direction] & others)):
+                yield part, self._meeting(part, self._allowing[direction] & others)
+
+    def _keeping(self, number: int, direction: Direction) -> int:
+        """What keeps a side from opening without a policy: who isolates beside it, and what its own rules match."""
+        own = self.own[number]
+        return self._isolating[direction] & ~own | self._allowing[direction] & own
+
+    def _meeting(self, box: Box, among: int) -> Sequence[Box]:
+        return [self._index.boxes[number] for number in members(self._index.meeting(box, among))]
+
     # Redundancy
 
     def cover(self, number: int, among: int, steps: Steps) -> list[int] | None:
@@ -82,10 +98,7 @@ class PolicyIndex:
         when each in turn is dropped if the rest suffice.
         """
         among &= ~self.own[number]
-        for direction in self.directions(number):
-            if next(self.opened(number, direction, self.subjects(number), steps), None) is not None:
-                return None
-        if self._missed(number, among, steps) is not None:
+        if not self._suffices(number, among, steps):
             return None
         helping = self._missed(number, 0, steps)
         if helping is None:
@@ -103,6 +116,17 @@ class PolicyIndex:
         others = self._owning(near)
         own = [self.own[one] & among for one in others]
         return [others[place] for place in irredundant(own, lambda kept: self._missed(number, kept, steps))]
+
+    def suffice(self, policy: Policy, others: Iterable[Policy], steps: Steps) -> bool:
+        """Whether some others do all that a policy does."""
+        among = 0
+        for one in others:
+            among |= self.own[self.numbers[one.key]]
+        return self._suffices(self.numbers[policy.key], among, steps)
+
+    def _suffices(self, number: int, among: int, steps: Steps) -> bool:
+        opened = (self.opened(number, one, self.subjects(number), steps) for one in self.directions(number))
+        return next(chain.from_iterable(opened), None) is None and self._missed(number, among, steps) is None
 
     def _missed(self, number: int, among: int, steps: Steps) -> int | None:
         """What some others do not do of all that a policy does for the subjects of any others, as the boxes any of
@@ -123,8 +147,8 @@ class PolicyIndex:
 
     def _cut(self, box: Box, some: int) -> Iterator[Box]:
         """What a box has in common with each of some boxes of the index."""
-        for number in members(self._index.meeting(box, some)):
-            both = intersection(box, self._index.boxes[number])
+        for other in self._meeting(box, some):
+            both = intersection(box, other)
             if both is not None:
                 yield both
 

@@ -49,6 +49,14 @@ def rule_lost(encoding: Encoding, of: RuleOf, every: Iterable[Policy], rules: It
     return encoding.every((encoding.explicit(of), encoding.isolated(of.rule.direction, every), *outside))
 
 
+def closed_alone(
+    encoding: Encoding, direction: Direction, policy: Policy, others: Iterable[Policy], rules: Iterable[RuleOf]
+) -> z3.BoolRef:
+    """Unsatisfiable iff the policy's `rules` match everything of its subjects that none of `others` isolates."""
+    alone = (encoding.selects(policy, encoding.subject(direction)), z3.Not(encoding.isolated(direction, others)))
+    return encoding.every((*alone, z3.Not(encoding.some(map(encoding.explicit, rules)))))
+
+
 def denied(encoding: Encoding, direction: Direction, policy: Policy, rules: Iterable[RuleOf]) -> z3.BoolRef:
     """Unsatisfiable iff `rules` match every flow of every subject of a policy."""
     explicit = encoding.some(map(encoding.explicit, rules))

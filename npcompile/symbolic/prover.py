@@ -15,10 +15,11 @@ from npcompile.questions import (
     RuleOf,
     Shadowed,
     ShadowedItem,
+    Unfelt,
     Universal,
     WideOpen,
 )
-from npcompile.symbolic import breadth, defeats, properties, redundancy
+from npcompile.symbolic import breadth, defeats, properties, redundancy, unfelt
 from npcompile.symbolic.session import Session
 from npcompile.symbolic.solve import OutOfEffortError
 
@@ -55,6 +56,8 @@ class Prover:
                 return not session.satisfiable(session.term(of, own), *outside)
             case Redundant(policy=policy, cover=others):
                 return redundancy.suffice(session, policy, others)
+            case Unfelt(policy=policy):
+                return not unfelt.changes_verdicts(session, policy)
             case HalfOpen():
                 return answer.fully and self._dead(answer)
             case DefeatedDeny(policy=policy, direction=direction, rules=rules):

@@ -20,7 +20,8 @@ from npcompile.symbolic.solve import OutOfEffortError
 
 def redundant(session: Session, question: str) -> Iterator[Redundant | NotDecided]:
     """By namespace, going from the last policy to the first, those without which nothing changes."""
-    for policies, index in session.policy_groups():
+    for namespace in session.namespaces:
+        policies, index = session.policies_of(namespace), session.policy_index(namespace)
         left = index.every
         found: list[Redundant | NotDecided] = []
         for number, policy in reversed(list(enumerate(policies))):
@@ -45,7 +46,7 @@ def _cover(
         return None if found is None else [policies[one] for one in found]
 
     def by_solver() -> Sequence[Policy] | None:
-        judge = _judge(session, policies[number], policies)
+        judge = _judge(session, policies[number])
         return judge.cover([one for one in judge.every if index.own[index.numbers[one.key]] & left])
 
     return session.decided(by_boxes, by_solver)
@@ -53,13 +54,12 @@ def _cover(
 
 def suffice(session: Session, policy: Policy, others: Sequence[Policy]) -> bool:
     """Whether others do all that a policy does, as z3 sees it."""
-    policies = [one for one in session.program.policies if one.namespace == policy.namespace]
-    return _judge(session, policy, policies).suffice(others)
+    return _judge(session, policy).suffice(others)
 
 
-def _judge(session: Session, policy: Policy, policies: Sequence[Policy]) -> _Judge:
-    own = session.boxes.subjects(policy)
-    every = [one for one in policies if one is not policy and boxes.labels_meet(session.boxes.subjects(one), own)]
+def _judge(session: Session, policy: Policy) -> _Judge:
+    own, near = session.boxes.subjects(policy), session.policies_of(policy.namespace)
+    every = [one for one in near if one.key != policy.key and boxes.labels_meet(session.boxes.subjects(one), own)]
     return _Judge(session=session, policy=policy, every=every)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TypeVar
 
@@ -178,6 +178,10 @@ class Session(Setting):
         """The real pods of a namespace."""
         return [pod for pod in self._pods if pod.namespace == namespace]
 
+    def neighbours(self, policy: Policy) -> list[Pod]:
+        """The real pods, those of a policy's namespace first."""
+        return sorted(self._pods, key=lambda pod: (pod.namespace != policy.namespace, pod.key))
+
     def name_servers(self) -> list[Pod]:
         """The real pods that say that they listen on port 53."""
         return [
@@ -187,6 +191,4 @@ class Session(Setting):
         ]
 
     def _peers(self, of: RuleOf) -> Iterator[Pod]:
-        own = of.policy.namespace
-        by_nearness: Sequence[Pod] = sorted(self._pods, key=lambda pod: (pod.namespace != own, pod.key))
-        return (pod for pod in by_nearness if self.boxes.may_be_peer(of, pod))
+        return (pod for pod in self.neighbours(of.policy) if self.boxes.may_be_peer(of, pod))

@@ -47,13 +47,17 @@ class Setting:
         for of in self.rules:
             self._rules_of.setdefault((of.policy.namespace, of.rule.direction), []).append(of)
 
-    def policy_groups(self) -> Iterator[tuple[Sequence[Policy], PolicyIndex]]:
-        """The policies of each namespace, in order, with their index."""
-        for namespace, policies in sorted(self._policies_of.items()):
-            yield policies, self.policy_index(namespace)
+    @property
+    def namespaces(self) -> list[str]:
+        """The names of the namespaces that have policies, in order."""
+        return sorted(self._policies_of)
+
+    def policies_of(self, namespace: str) -> Sequence[Policy]:
+        """The policies of a namespace, in order."""
+        return self._policies_of[namespace]
 
     def policy_index(self, namespace: str) -> PolicyIndex:
-        """The policies of a namespace, in order, as an index."""
+        """The index of a namespace's policies."""
         if namespace not in self._indices:
             self._indices[namespace] = PolicyIndex(self.space, self._policies_of[namespace])
         return self._indices[namespace]

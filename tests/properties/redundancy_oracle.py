@@ -62,9 +62,9 @@ class RedundancyOracle:
             rest = [one for one in self._oracle.policies if one is not policy]
             whole, without = self._judged(self._oracle.policies), self._judged(rest)
             if whole != without and _verdicts(whole) == _verdicts(without):
-                expected.append(policy.key)
+                expected.append((policy.key, any(without[side] - whole[side] for side in whole)))
         decided = [answer for answer in answers if isinstance(answer, Unfelt)]
-        assert [one.policy.key for one in decided] == expected
+        assert [(one.policy.key, one.closes) for one in decided] == expected
         assert len(decided) == len(answers)
         for answer in decided:
             rest = [one for one in self._oracle.policies if one.key != answer.policy.key]

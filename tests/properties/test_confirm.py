@@ -25,6 +25,7 @@ from npcompile.questions import (
     RuleOf,
     Shadowed,
     ShadowedItem,
+    Unfelt,
     Universal,
     WayIn,
     WideOpen,
@@ -32,18 +33,8 @@ from npcompile.questions import (
 from npcompile.relation.engine import RelationEngine
 from npcompile.symbolic.confirm import Confirmation
 from npcompile.symbolic.prover import Prover
-from tests.properties.test_symbolic_definitions import (
-    CELLS,
-    POINTS,
-    VALUES,
-    Meaning,
-    Superfluous,
-    dead,
-    expected_ways_in,
-    opened,
-    part_of_rule,
-    programs,
-)
+from tests.properties.symbolic_oracle import Superfluous, changes_verdicts, dead, expected_ways_in, opened, part_of_rule
+from tests.properties.symbolic_universe import CELLS, POINTS, VALUES, Meaning, closing, programs
 
 ADDRESSES = ("1.0.0.7", "10.0.0.7", "10.0.0.135", "fd00::7", None)
 EFFORT = 20_000_000
@@ -52,7 +43,7 @@ EFFORT = 20_000_000
 @st.composite
 def inventories(draw: st.DrawFn) -> Program:
     """A program of the universe's policies, and a few pods."""
-    program = draw(programs())
+    program = draw(st.one_of(programs(), closing()))
     places = draw(st.lists(st.sampled_from(ADDRESSES), min_size=1, max_size=4, unique=True))
     pods = []
     for number, address in enumerate(places):
@@ -80,6 +71,7 @@ def universal(program: Program, engine: RelationEngine) -> list[Universal]:
         engine.shadowed,
         engine.shadowed_items,
         engine.redundant,
+        engine.unfelt,
         engine.half_open,
         engine.wide_open,
         engine.defeated_denies,
@@ -122,6 +114,8 @@ def _holds(meaning: Meaning, answer: Universal) -> bool:
             return _within(part_of_rule(program, of, own), others)
         case Redundant(policy=policy, cover=others):
             return Superfluous(meaning).with_only(policy, others)
+        case Unfelt(policy=policy):
+            return not changes_verdicts(meaning, policy)
         case HalfOpen(opener=of, port=item):
             return dead(meaning, of, item)
         case DefeatedDeny(policy=policy, direction=direction, rules=rules):

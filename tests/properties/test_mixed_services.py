@@ -20,8 +20,8 @@ from npcompile.ir.program import Program
 from npcompile.netset.ports import Protocol
 from npcompile.questions import MixedService
 from npcompile.symbolic.engine import SymbolicEngine
+from tests.properties.symbolic_universe import POINTS, Meaning, programs
 from tests.properties.test_confirm import inventories
-from tests.properties.test_symbolic_definitions import POINTS, Meaning, programs
 from tests.strategies import paired
 
 TARGETS = (80, 53, 9, "http", "metrics")

@@ -8,13 +8,14 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from npcompile.ir.labels import Selector
 from npcompile.ir.program import Program
 from npcompile.questions import Shadowed
 from npcompile.symbolic import session
 from npcompile.symbolic.engine import SymbolicEngine
-from tests.properties import test_symbolic_definitions
+from tests.properties import symbolic_universe
 from tests.strategies import programs
 from tests.unit.symbolic.build import pods, policy, port, program, rule
 from tests.unit.symbolic.replay import answers
@@ -47,7 +48,7 @@ def test_boxes_and_solver_agree_without_pods(program: Program) -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(test_symbolic_definitions.programs())
+@given(st.one_of(symbolic_universe.programs(), symbolic_universe.closing()))
 def test_boxes_and_solver_agree_on_crowded_policies(program: Program) -> None:
     same_answers(program)
 

@@ -61,7 +61,7 @@ RULE = RuleCode(code="NPC201", slug="half-open", severity=Severity.WARNING, kind
 
 def check(case: Case) -> Iterator[Claim | Undecided]:
     """One claim a rule and port item that the other end denies."""
-    for answer in case.engine.half_open():
+    for answer in case.half_open():
         yield undecided(RULE, answer) if isinstance(answer, NotDecided) else _claim(case, answer)
 
 

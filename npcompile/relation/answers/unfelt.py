@@ -29,7 +29,7 @@ def unfelt(inventory: Inventory, effort: int) -> Iterator[Unfelt | NotDecided]:
                 yield NotDecided(question="unfelt", policy=one.policy)
                 continue
             if examples:
-                yield Unfelt(policy=one.policy, examples=examples)
+                yield Unfelt(policy=one.policy, closes=any(removal.gained.values()), examples=examples)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from npcompile.ir.cluster import Cluster
-from npcompile.ir.flow import Endpoint
+from npcompile.ir.flow import Endpoint, Verdict
 from npcompile.ir.policy import Direction, PodPeer
 from npcompile.ir.program import Program
 from npcompile.netset.ports import Protocol
@@ -23,6 +23,7 @@ from npcompile.questions import (
     ShadowedItem,
     SplitPeer,
     Uncovered,
+    Unfelt,
     Vacuous,
     WayIn,
     WideOpen,
@@ -31,7 +32,17 @@ from npcompile.semantics import Decision, Reason, Side, decide, peer_matches, po
 from npcompile.symbolic.engine import SymbolicEngine
 
 Answer = (
-    Shadowed | ShadowedItem | Redundant | Vacuous | HalfOpen | Uncovered | WayIn | DnsBlocked | SplitPeer | NotDecided
+    Shadowed
+    | ShadowedItem
+    | Redundant
+    | Unfelt
+    | Vacuous
+    | HalfOpen
+    | Uncovered
+    | WayIn
+    | DnsBlocked
+    | SplitPeer
+    | NotDecided
 )
 
 
@@ -41,6 +52,7 @@ def answers(engine: SymbolicEngine) -> Iterator[Answer]:
     yield from engine.shadowed()
     yield from engine.shadowed_items()
     yield from engine.redundant()
+    yield from engine.unfelt()
     yield from engine.wide_open()
     yield from engine.defeated_excepts()
     yield from engine.defeated_denies()
@@ -116,6 +128,16 @@ def check(program: Program, answer: Answer) -> None:
                 judged, without = replayed(program, example), replayed(replace(program, policies=rest), example)
                 assert judged.egress.allowed == without.egress.allowed
                 assert judged.ingress.allowed == without.ingress.allowed
+        case Unfelt(policy=policy, examples=examples):
+            rest = tuple(one for one in program.policies if one is not policy)
+            assert examples
+            for example in examples:
+                judged, without = replayed(program, example), replayed(replace(program, policies=rest), example)
+                assert judged.verdict is without.verdict is Verdict.DENY
+                assert (judged.egress.allowed, judged.ingress.allowed) != (
+                    without.egress.allowed,
+                    without.ingress.allowed,
+                )
         case HalfOpen(opener=of, port=port, blocker=blocker, fully=fully, example=example):
             decision = replayed(program, example)
             near, far = sides(decision, of.rule.direction)

@@ -308,7 +308,7 @@ def test_too_little_effort_is_not_decided() -> None:
     service = Service(namespace="shop", name="api", selector={"app": "a"}, ports=(at,))
     given = replace(given, cluster=replace(given.cluster, services=(service,)))
     questions = [name for name in vars(Engine) if not name.startswith("_")]
-    assert len(questions) == 13
+    assert len(questions) == 14
     for question in questions:
         found = list(getattr(SymbolicEngine(given, effort=1), question)())
         left_open = [answer for answer in found if isinstance(answer, NotDecided)]

@@ -57,8 +57,8 @@ def test_what_is_undecided_is_not_said_to_be_closed() -> None:
         engine=engine,
         any_pod=lambda some: engine,
         everywhere=lambda answer: True,
+        half_open=lambda: (),
         ways_in=lambda: (*engine.ways_in(), NotDecided(question="ways-in", policy=policy, rule=policy.rules[1])),
-        unfelt=engine.unfelt,
         pods=lambda: Pods(program.cluster),
     )
     unknown, claim = check(case)
