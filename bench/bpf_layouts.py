@@ -3,10 +3,11 @@
 Only the lookup is timed, by BPF_PROG_TEST_RUN: a program draws a key at random among so many, and asks; what drawing
 takes by itself is taken off.  Each layout is asked the same kind of key, and each program says whether it found one.
 
-Addresses: `hash` first and the trie for what it lacks is what the datapath does; `trie` keeps single addresses there,
-too.  Ports, for so many peer classes with a port and a range each: `hash` first and the trie for ranges is what the
-datapath does; `trie` keeps single ports there, too; `arrays` maps a port to a port class by an array for each protocol,
-and has one hash of (ruleset, class, port class), so that a port and a range cost the same.
+Addresses: `table`, one of our own in an array, and the trie for what it lacks is what the datapath does; `hash` has
+the kernel's hash for the table; `trie` keeps single addresses there, too.  Ports, for so many peer classes with a port
+and a range each: `table` first and the trie for ranges is what the datapath does; `hash` and `trie` as before; `arrays`
+maps a port to a port class by an array for each protocol, and has one table of (ruleset, class, port class), so that a
+port and a range cost the same.
 
     python bench/bpf_layouts.py [--runs 9] [--repeat 200000]
 """
@@ -24,8 +25,12 @@ from statistics import median
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from npcompile.backends.bpf.source import Features, render
+from npcompile.netset.cidrs import Family
 from npcompile.runtime.bpf.compile import compile_object
+from npcompile.runtime.bpf.layout import ADDRESSES, PACKED, POLICY
 from npcompile.runtime.bpf.libbpf import LOCK, Object
+from npcompile.runtime.bpf.maps import STATE, set_state, write_half
+from npcompile.runtime.bpf.packed import Hashing, Packed, Slots, arrange
 from tests.kernel import frames as f
 
 SIZES = (10, 1_000, 16_000, 100_000)
@@ -37,8 +42,11 @@ _PORT_CLASS, _BLOCK_CLASS = 1, 2
 PROGRAMS = f"""
 MAP(np_bench, BPF_MAP_TYPE_ARRAY, __u32, __u32, 1, 0);
 MAP(np_port_classes, BPF_MAP_TYPE_ARRAY, __u32, __u16, 1 << 16, 0);
-struct classed_key {{ __u32 ruleset; __u32 class; __u32 port_class; }};
-MAP(np_classed, BPF_MAP_TYPE_HASH, struct classed_key, struct policy, 1, 0);
+struct of_ports {{ __u32 ruleset; __u32 class; __be16 port; __u16 protocol; }};
+struct locked {{ struct bpf_spin_lock lock; __u32 number[SLOTS]; }};
+MAP(np_classed, BPF_MAP_TYPE_ARRAY, __u32, struct bucket, 1, BPF_F_MMAPABLE);
+MAP(np_hash4, BPF_MAP_TYPE_HASH, __be32, struct locked, 1, 0);
+MAP(np_hash_ports, BPF_MAP_TYPE_HASH, struct of_ports, struct locked, 1, 0);
 MAP(np_all4, BPF_MAP_TYPE_LPM_TRIE, struct network4_key, struct network, 1, BPF_F_NO_PREALLOC);
 MAP(np_all_ports, BPF_MAP_TYPE_LPM_TRIE, struct range_key, struct range, 1, BPF_F_NO_PREALLOC);
 
@@ -48,12 +56,6 @@ static __always_inline __u32 drawn(void)
 
 	return count ? ((__u64)bpf_get_prandom_u32() * *count) >> 32 : 0;
 }}
-static __always_inline __u32 hash_then_trie(__u32 address)
-{{
-	struct packet p = {{ .family = 4, .peer = {{ bpf_htonl(address) }} }};
-
-	return identity_of(&p, 0);
-}}
 static __always_inline __u32 trie(__u32 address)
 {{
 	struct network4_key key = {{ .length = 32, .address = bpf_htonl(address) }};
@@ -61,11 +63,36 @@ static __always_inline __u32 trie(__u32 address)
 
 	return around ? of_slot(around->identity, 0) : 0;
 }}
-static __always_inline __u32 port_hash(__u32 class, __u16 port)
+static __always_inline __u32 hash(__u32 address)
 {{
-	__u32 rule = look_up(1, class, TCP, bpf_htons(port), 0);
+	struct network4_key key = {{ .length = 32, .address = bpf_htonl(address) }};
+	struct locked *exact = bpf_map_lookup_elem(&np_hash4, &key.address);
+	struct network *around = exact ? NULL : bpf_map_lookup_elem(&np_networks4, &key);
+
+	return exact ? of_slot(exact->number, 0) : around ? of_slot(around->identity, 0) : 0;
+}}
+static __always_inline __u32 table(__u32 address)
+{{
+	struct packet p = {{ .family = 4, .peer = {{ bpf_htonl(address) }} }};
+	__u32 zero = 0;
+	struct state *state = bpf_map_lookup_elem(&np_state, &zero);
+
+	return state ? identity_of(state, &p, 0) : 0;
+}}
+static __always_inline __u32 port_table(__u32 class, __u16 port)
+{{
+	__u32 zero = 0;
+	struct state *state = bpf_map_lookup_elem(&np_state, &zero);
+	__u32 rule = state ? look_up(state, 1, class, TCP, bpf_htons(port), 0) : 0;
 
 	return rule ? rule : look_up_range(1, class, TCP, bpf_htons(port), 0);
+}}
+static __always_inline __u32 port_hash(__u32 class, __u16 port)
+{{
+	struct of_ports key = {{ 1, class, bpf_htons(port), TCP }};
+	struct locked *found = bpf_map_lookup_elem(&np_hash_ports, &key);
+
+	return found ? of_slot(found->number, 0) : look_up_range(1, class, TCP, bpf_htons(port), 0);
 }}
 static __always_inline __u32 port_trie(__u32 class, __u16 port)
 {{
@@ -76,12 +103,12 @@ static __always_inline __u32 port_trie(__u32 class, __u16 port)
 }}
 static __always_inline __u32 port_arrays(__u32 class, __u16 port)
 {{
-	__u32 index = port;
+	__u32 index = port, zero = 0;
 	__u16 *number = bpf_map_lookup_elem(&np_port_classes, &index);
-	struct classed_key key = {{ 1, class, number ? *number : 0 }};
-	struct policy *found = bpf_map_lookup_elem(&np_classed, &key);
+	struct state *state = bpf_map_lookup_elem(&np_state, &zero);
+	__u32 key[] = {{ 1, class, number ? *number : 0 }};
 
-	return found ? of_slot(found->rule, 0) : 0;
+	return state ? find(&np_classed, state, POLICY, 0, key, 3) : 0;
 }}
 #define ASK(name, what) SEC("tc") int name(struct __sk_buff *skb) {{ __u32 n = drawn(); return what; }}
 #define ONE {_FIRST_ADDRESS:#x} + n
@@ -89,26 +116,30 @@ static __always_inline __u32 port_arrays(__u32 class, __u16 port)
 #define FLAT_PORT {_PORT}
 #define BLOCK_PORT ({_BLOCK} + (n & 7))
 ASK(draw, (int)(n >> 31) + {_FOUND})
-ASK(one_hash, hash_then_trie(ONE))
+ASK(one_table, table(ONE))
+ASK(one_hash, hash(ONE))
 ASK(one_trie, trie(ONE))
-ASK(inside_hash, hash_then_trie(INSIDE))
+ASK(inside_table, table(INSIDE))
+ASK(inside_hash, hash(INSIDE))
 ASK(inside_trie, trie(INSIDE))
+ASK(port_table_one, port_table(1 + n, FLAT_PORT))
 ASK(port_hash_one, port_hash(1 + n, FLAT_PORT))
 ASK(port_trie_one, port_trie(1 + n, FLAT_PORT))
 ASK(port_arrays_one, port_arrays(1 + n, FLAT_PORT))
+ASK(port_table_block, port_table(1 + n, BLOCK_PORT))
 ASK(port_hash_block, port_hash(1 + n, BLOCK_PORT))
 ASK(port_trie_block, port_trie(1 + n, BLOCK_PORT))
 ASK(port_arrays_block, port_arrays(1 + n, BLOCK_PORT))
 """
 
 # What is asked: by line of the table, the programs of the layouts.
+LAYOUTS = ("table", "hash", "trie", "arrays")
 QUESTIONS: Mapping[str, Mapping[str, str]] = {
-    "one address": {"hash": "one_hash", "trie": "one_trie"},
-    "in a block": {"hash": "inside_hash", "trie": "inside_trie"},
-    "one port": {"hash": "port_hash_one", "trie": "port_trie_one", "arrays": "port_arrays_one"},
-    "in a range": {"hash": "port_hash_block", "trie": "port_trie_block", "arrays": "port_arrays_block"},
+    "one address": {name: f"one_{name}" for name in LAYOUTS[:3]},
+    "in a block": {name: f"inside_{name}" for name in LAYOUTS[:3]},
+    "one port": {name: f"port_{name}_one" for name in LAYOUTS},
+    "in a range": {name: f"port_{name}_block" for name in LAYOUTS},
 }
-LAYOUTS = ("hash", "trie", "arrays")
 
 _LOCKED = struct.pack("=III", 0, _FOUND, 0)
 _BARE = struct.pack("=II", _FOUND, 0)
@@ -119,7 +150,11 @@ def _each(entries: int, key: Callable[[int], bytes], value: bytes) -> Entries:
     return [(key(n), value) for n in range(entries)]
 
 
-def _policy(n: int, port: int) -> bytes:
+def _address(n: int) -> bytes:
+    return struct.pack("!I", _FIRST_ADDRESS + n)
+
+
+def _ports(n: int, port: int) -> bytes:
     return struct.pack("=II", 1, 1 + n) + struct.pack("!H", port) + bytes([_TCP, 0])
 
 
@@ -137,24 +172,31 @@ def contents(entries: int) -> Mapping[str, Entries]:
     blocks = _each(entries, lambda n: _prefix(_FIRST_NETWORK + (n << 32 - _NETWORK_BITS), _NETWORK_BITS), _BARE)
     single = _each(entries, lambda n: _range(n, _PORT, _PORT_BITS + 16), _BARE)
     ranges = _each(entries, lambda n: _range(n, _BLOCK, _PORT_BITS + _BLOCK_BITS), _BARE)
-    classed = [
-        (struct.pack("=III", 1, 1 + n, port_class), _LOCKED)
-        for n in range(entries)
-        for port_class in (_PORT_CLASS, _BLOCK_CLASS)
-    ]
     return {
-        "np_addresses4": _each(entries, lambda n: struct.pack("!I", _FIRST_ADDRESS + n), _LOCKED),
+        "np_hash4": _each(entries, _address, _LOCKED),
         "np_networks4": blocks,
         "np_all4": [*ones, *blocks],
-        "np_policy": _each(entries, lambda n: _policy(n, _PORT), _LOCKED),
+        "np_hash_ports": _each(entries, lambda n: _ports(n, _PORT), _LOCKED),
         "np_ranges": ranges,
         "np_all_ports": [*single, *ranges],
-        "np_classed": classed,
         "np_port_classes": [
             (struct.pack("=I", _PORT), struct.pack("=H", _PORT_CLASS)),
             *((struct.pack("=I", _BLOCK + n), struct.pack("=H", _BLOCK_CLASS)) for n in range(8)),
         ],
         "np_bench": [(bytes(4), struct.pack("=I", entries))],
+    }
+
+
+def tables(entries: int) -> Mapping[str, tuple[Packed, Slots]]:
+    """The same in tables of our own, by the names of their maps."""
+    number = struct.pack("=I", _FOUND)
+    classed = [
+        struct.pack("=III", 1, 1 + n, port_class) for n in range(entries) for port_class in (_PORT_CLASS, _BLOCK_CLASS)
+    ]
+    return {
+        "np_addresses4": (ADDRESSES[Family.V4], {_address(n): number for n in range(entries)}),
+        "np_policy": (POLICY, {_ports(n, _PORT): number for n in range(entries)}),
+        "np_classed": (POLICY, dict.fromkeys(classed, number)),
     }
 
 
@@ -164,13 +206,21 @@ def measured(entries: int, runs: int, repeat: int) -> dict[str, float]:
     frame = f.ipv4("10.0.0.1", "10.0.0.2", f.TCP, f.tcp(40000, 80))
     names = ("draw", *(name for programs in QUESTIONS.values() for name in programs.values()))
     found: dict[str, list[int]] = {name: [] for name in names}
-    room = {name: 1 << (2 * len(entries) - 1).bit_length() for name, entries in held.items() if "np_port" not in name}
+    filled = tables(entries)
+    hashing = arrange({table: [held for one, held in filled.values() if one is table] for table in PACKED}, 1 << 20)
+    assert isinstance(hashing, Hashing)
+    room = {name: 2 * hashing.buckets(table) for name, (table, _) in filled.items()}
+    room |= {name: 1 << (2 * len(pairs) - 1).bit_length() for name, pairs in held.items() if "np_port" not in name}
     with ExitStack() as stack:
         made = stack.enter_context(Object(compile_object(render(Features(events=False)) + PROGRAMS), room))
         for name, pairs in held.items():
             target = made.map(name)
             assert target is not None, name
             target.put_all(pairs, LOCK if pairs[0][1] is _LOCKED else 0)
+        maps = {name: target for name in (STATE, *filled) if (target := made.map(name)) is not None}
+        set_state(maps, 0, hashing)
+        for name, (table, numbers) in filled.items():
+            write_half(maps[name], table, numbers, hashing, 0)
         for _ in range(runs):
             for name, times in found.items():
                 run = made.program(name).run(frame, repeat=repeat)
@@ -187,13 +237,13 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--repeat", type=int, default=200_000)
     options = parser.parse_args()
-    print(f"{'':<12} {'entries':>8}" + "".join(f" {name:>7}" for name in LAYOUTS) + "  by hash: trie arrays")
+    print(f"{'':<12} {'entries':>8}" + "".join(f" {name:>7}" for name in LAYOUTS) + "  by table: hash trie arrays")
     for entries in SIZES:
         times = measured(entries, options.runs, options.repeat)
         for what, programs in QUESTIONS.items():
             here = {name: times[program] for name, program in programs.items()}
             cells = "".join(f" {here[name]:>7.0f}" if name in here else f" {'':>7}" for name in LAYOUTS)
-            ratios = " ".join(f"{here[name] / here['hash']:>6.2f}" for name in LAYOUTS[1:] if name in here)
+            ratios = " ".join(f"{here[name] / here['table']:>6.2f}" for name in LAYOUTS[1:] if name in here)
             print(f"{what:<12} {entries:>8}{cells}         {ratios}", flush=True)
 
 

@@ -35,6 +35,9 @@ static __always_inline __u64 clock(void)
 #ifndef NP_OPENING
 #define NP_OPENING 30 /* other protocols, before */
 #endif
+#ifndef NP_SHORTCUT
+#define NP_SHORTCUT 1 /* 0, for tests: all packets take the long way */
+#endif
 #ifndef NP_INSERT
 #define NP_INSERT 1 /* 0, for benchmarks: remember nothing */
 #endif

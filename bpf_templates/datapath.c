@@ -17,13 +17,11 @@ static __always_inline bool link_local(const __be32 *address)
 /* Whether a packet to this address ends at the node or at one of its pods: what a router takes further carries data to
  * anybody.
  */
-static __always_inline bool on_link(const __be32 *address, __u32 slot)
+static __always_inline bool on_link(const struct context *c, const __be32 *address)
 {
 	if (link_local(address) || (address[0] & bpf_htonl(0xFF000000)) == bpf_htonl(0xFF000000))
 		return true;
-	struct identity *known = bpf_map_lookup_elem(&np_addresses6, address);
-
-	return known && of_slot(known->number, slot);
+	return find(&np_addresses6, c->state, ADDRESSES6, c->slot, address, 4);
 }
 
 /* RFC 4861, 4.4: whose link-layer address an advertisement tells. */
@@ -61,7 +59,7 @@ static __always_inline int link_message(struct __sk_buff *skb, const struct cont
 	case 136: /* RFC 4861, 6.1 and 7.1: none that a router has forwarded */
 		if (p->hop_limit != 255 || p->transport.icmp.code)
 			return FORGED_NEIGHBOUR;
-		if (direction == EGRESS && !on_link(p->destination, c->slot))
+		if (direction == EGRESS && !on_link(c, p->destination))
 			return 0;
 		if (direction == EGRESS && p->transport.icmp.type == 136 && !advertises_own(skb, p, own))
 			return FORGED_NEIGHBOUR;
@@ -89,12 +87,12 @@ static __always_inline int judge(struct context *c, enum direction direction, bo
 
 	if (direction == INGRESS && own_node)
 		return FROM_OWN_NODE;
-	c->peer_identity = identity_of(p, c->slot);
+	c->peer_identity = identity_of(c->state, p, c->slot);
 	if (direction == INGRESS && c->peer_identity & OWN_NODE)
 		return FROM_OWN_NODE;
 	if (!ruleset)
 		return NOT_ISOLATED;
-	c->rule = deciding_rule(ruleset, c->peer_identity & ~OWN_NODE, p->protocol,
+	c->rule = deciding_rule(c->state, ruleset, c->peer_identity & ~OWN_NODE, p->protocol,
 				direction == EGRESS ? p->peer_port : p->pod_port, c->own->flags & (1 << direction), c->slot);
 	if (c->rule == MIXED) {
 		c->rule = 0;
@@ -107,22 +105,27 @@ static __always_inline int find_endpoint(struct __sk_buff *skb, struct context *
 {
 	__u32 ifindex = skb->ifindex, zero = 0;
 	struct endpoint *endpoint = bpf_map_lookup_elem(&np_endpoints, &ifindex);
-	__u64 *generation = bpf_map_lookup_elem(&np_generation, &zero);
+	struct state *state = bpf_map_lookup_elem(&np_state, &zero);
 
-	if (!endpoint || !generation)
+	if (!endpoint || !state)
 		return NO_ENDPOINT;
-	c->generation = *(volatile __u64 *)generation;
+	c->state = state;
+	c->generation = *(volatile __u64 *)&state->generation;
 	c->slot = c->generation & 1;
 	c->own = c->slot ? &endpoint->slot[1] : &endpoint->slot[0];
 	return c->own->id ? 0 : NO_ENDPOINT;
 }
 
-/* Whether a flow that was allowed answers for the packet.  What opens a flow is no reply to another, and a flow that has
- * ended may be opened again.
- */
+/* What opens a flow whatever is known of it: one that has ended may be opened again. */
+static __always_inline bool reopens(const struct packet *p)
+{
+	return p->opens && has_ports(p->protocol);
+}
+
+/* Whether a flow that was allowed answers for the packet.  What opens a flow is no reply to another. */
 static __always_inline bool answers(const struct packet *p, const struct flow *flow, bool reply)
 {
-	return flow->expires > clock() && !(p->opens && (reply || has_ports(p->protocol)));
+	return flow->expires > clock() && !(p->opens && reply);
 }
 
 /* What is neither from nor to the pod's own address, and what needs no policy; 0: it is to be judged. */
@@ -163,24 +166,20 @@ static __always_inline int sent_arp(struct __sk_buff *skb, struct context *c)
 	return !sender || sender == c->own->address4 ? ARP : FORGED_NEIGHBOUR;
 }
 
-static __always_inline int inspect(struct __sk_buff *skb, struct context *c, enum direction direction)
+/* A packet whose IP header is read.  It is compiled for each family apart, so that addresses of one word stay short. */
+static __always_inline int inspect_packet(struct __sk_buff *skb, struct context *c, enum direction direction)
 {
 	struct packet *p = &c->packet;
 	bool own_node = direction == INGRESS && !skb->ingress_ifindex;
 	struct flow *flow;
 	int unread, reason;
 
-	reason = read_frame(skb, p);
-	if (reason == ARP && direction == EGRESS)
-		return sent_arp(skb, c);
-	if (reason)
-		return reason;
 	__builtin_memcpy(p->pod, direction == EGRESS ? p->source : p->destination, sizeof(p->pod));
 	__builtin_memcpy(p->peer, direction == EGRESS ? p->destination : p->source, sizeof(p->peer));
 	unread = read_transport(skb, p, direction);
 
 	/* A flow is the interface's, so that its packets need no further proof of where they are from. */
-	flow = !unread && p->tracked ? find_flow(skb, p) : NULL;
+	flow = !unread && p->tracked && !reopens(p) ? find_flow(skb, p) : NULL;
 	if (flow) {
 		bool reply = (flow->direction & 1) != direction;
 
@@ -222,6 +221,71 @@ static __always_inline int inspect(struct __sk_buff *skb, struct context *c, enu
 		add_flow(skb, p, &fresh);
 	}
 	return reason;
+}
+
+/* The way of most packets: TCP over IPv4 in the middle of an open flow, neither port of which is 0, as each has been a
+ * destination.  Such a packet passes here as it would on the long way, which tests compare; 0: that one is to decide.
+ */
+static __always_inline int shortcut(struct __sk_buff *skb, const struct head *head, enum direction direction)
+{
+	const struct ipv4 *ip = &head->v4.ip;
+	const union transport *tcp = &head->v4.transport;
+	__u32 length = bpf_ntohs(ip->length), header = (tcp->ports.words >> 4) * 4;
+
+	if (ip->version_and_words != 0x45 || ip->protocol != TCP || ip->fragment & bpf_htons(0x3FFF))
+		return 0;
+	if (ETHERNET + length > skb->len || header < 20 || sizeof(*ip) + header > length)
+		return 0;
+	if (tcp->ports.flags & (SYN | FIN | RST))
+		return 0;
+	struct flow4_key key = {
+		.ifindex = skb->ifindex,
+		.pod = direction == EGRESS ? ip->source : ip->destination,
+		.peer = direction == EGRESS ? ip->destination : ip->source,
+		.pod_port = direction == EGRESS ? tcp->ports.source : tcp->ports.destination,
+		.peer_port = direction == EGRESS ? tcp->ports.destination : tcp->ports.source,
+		.protocol = TCP,
+	};
+	struct flow *flow = bpf_map_lookup_elem(&np_flows4, &key);
+	__u64 now = clock(), expires = now + NP_TCP_ESTABLISHED * SECOND;
+
+	if (!flow || flow->state != (REPLIED | CONFIRMED) || flow->expires <= now)
+		return 0;
+#if NP_RECHECK
+	__u32 zero = 0;
+	const struct state *state = bpf_map_lookup_elem(&np_state, &zero);
+
+	if (!state || flow->generation != state->generation)
+		return 0;
+#endif
+	if (expires >= flow->expires + SECOND)
+		flow->expires = expires;
+	return (flow->direction & 1) == direction ? ESTABLISHED : REPLY;
+}
+
+static __always_inline int inspect(struct __sk_buff *skb, struct context *c, enum direction direction)
+{
+	struct packet *p = &c->packet;
+	struct head head = {};
+	int reason = read_head(skb, &head);
+
+	if (reason == ARP && direction == EGRESS)
+		return sent_arp(skb, c);
+	if (reason)
+		return reason;
+#if NP_IPV6
+	if (head.type == bpf_htons(TYPE_IPV6)) {
+		p->transport = head.v6.transport;
+		reason = read_ipv6(skb, p, &head.v6.ip);
+		return reason ? reason : inspect_packet(skb, c, direction);
+	}
+#endif
+	reason = NP_SHORTCUT ? shortcut(skb, &head, direction) : 0;
+	if (reason)
+		return reason;
+	p->transport = head.v4.transport;
+	reason = read_ipv4(skb, p, &head.v4.ip);
+	return reason ? reason : inspect_packet(skb, c, direction);
 }
 
 static __always_inline int decide(struct __sk_buff *skb, enum direction direction)

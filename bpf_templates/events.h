@@ -6,6 +6,7 @@
 struct context {
 	struct packet packet;
 	const struct endpoint_slot *own;
+	const struct state *state;
 	__u64 generation;
 	__u32 slot;
 	__u32 peer_identity;

@@ -33,32 +33,23 @@ struct endpoint {
 	struct endpoint_slot slot[SLOTS];
 };
 
-struct identity {
-	struct bpf_spin_lock lock;
-	__u32 number[SLOTS];
+/* Tables, by their key's words; table.h explains them. */
+enum table {
+	ADDRESSES4, /* __be32 address[1]: identity, perhaps with OWN_NODE */
+	ADDRESSES6, /* __be32 address[4]: the same */
+	CLASSES, /* ruleset, identity: class */
+	POLICY, /* ruleset, class, port (0: all) in the network's order and above it protocol (0: all): rule */
+	TABLES,
 };
 
-struct class_key {
-	__u32 ruleset;
-	__u32 identity;
+struct bucket {
+	__u32 word[16]; /* keys, then their numbers; 0: a free place */
 };
 
-struct class {
-	struct bpf_spin_lock lock;
-	__u32 number[SLOTS];
-};
-
-struct policy_key {
-	__u32 ruleset;
-	__u32 class;
-	__be16 port; /* 0: all */
-	__u8 protocol; /* 0: all */
-	__u8 zero;
-};
-
-struct policy {
-	struct bpf_spin_lock lock;
-	__u32 rule[SLOTS]; /* 0: none */
+struct state {
+	__u64 generation; /* its low bit is the slot that counts */
+	__u64 multiplier; /* of the tables' hash */
+	__u32 mask[TABLES]; /* of the hash: a half has so many buckets, and STEPS */
 };
 
 struct network4_key {
@@ -154,21 +145,18 @@ static __always_inline __u32 of_slot(const __u32 *slots, __u32 slot)
 		__type(value, value_type);                                                                             \
 	} name SEC(".maps")
 
-MAP(np_generation, BPF_MAP_TYPE_ARRAY, __u32, __u64, 1, 0);
+MAP(np_state, BPF_MAP_TYPE_ARRAY, __u32, struct state, 1, 0);
 MAP(np_endpoints, BPF_MAP_TYPE_HASH, __u32, struct endpoint, 1, 0);
-MAP(np_addresses4, BPF_MAP_TYPE_HASH, __be32, struct identity, 1, 0);
+MAP(np_addresses4, BPF_MAP_TYPE_ARRAY, __u32, struct bucket, 1, BPF_F_MMAPABLE);
 MAP(np_networks4, BPF_MAP_TYPE_LPM_TRIE, struct network4_key, struct network, 1, BPF_F_NO_PREALLOC);
-MAP(np_classes, BPF_MAP_TYPE_HASH, struct class_key, struct class, 1, 0);
-MAP(np_policy, BPF_MAP_TYPE_HASH, struct policy_key, struct policy, 1, 0);
+MAP(np_classes, BPF_MAP_TYPE_ARRAY, __u32, struct bucket, 1, BPF_F_MMAPABLE);
+MAP(np_policy, BPF_MAP_TYPE_ARRAY, __u32, struct bucket, 1, BPF_F_MMAPABLE);
 MAP(np_ranges, BPF_MAP_TYPE_LPM_TRIE, struct range_key, struct range, 1, BPF_F_NO_PREALLOC);
 MAP(np_flows4, BPF_MAP_TYPE_LRU_HASH, struct flow4_key, struct flow, 1, 0);
 MAP(np_rule_hits, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, 1, 0);
 MAP(np_reason_hits, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, REASONS, 0);
 #if NP_IPV6
-struct address6 {
-	__be32 word[4];
-};
-MAP(np_addresses6, BPF_MAP_TYPE_HASH, struct address6, struct identity, 1, 0);
+MAP(np_addresses6, BPF_MAP_TYPE_ARRAY, __u32, struct bucket, 1, BPF_F_MMAPABLE);
 MAP(np_networks6, BPF_MAP_TYPE_LPM_TRIE, struct network6_key, struct network, 1, BPF_F_NO_PREALLOC);
 MAP(np_flows6, BPF_MAP_TYPE_LRU_HASH, struct flow6_key, struct flow, 1, 0);
 #endif

@@ -410,10 +410,9 @@ struct head {
 	};
 };
 
-/* 0 where the packet is read as far as its IP header, else why it is dropped; ARP passes. */
-static __always_inline int read_frame(struct __sk_buff *skb, struct packet *p)
+/* 0 where the start of a frame is read, else why it is dropped; ARP passes. */
+static __always_inline int read_head(struct __sk_buff *skb, struct head *head)
 {
-	struct head head = {};
 	__u32 room = skb->len;
 
 	if (skb->vlan_present)
@@ -421,23 +420,17 @@ static __always_inline int read_frame(struct __sk_buff *skb, struct packet *p)
 	if (room < ETHERNET)
 		return TRUNCATED_FRAME;
 	room -= ETHERTYPE_OFFSET;
-	if (room > sizeof(head) - sizeof(head.unused))
-		room = sizeof(head) - sizeof(head.unused);
+	if (room > sizeof(*head) - sizeof(head->unused))
+		room = sizeof(*head) - sizeof(head->unused);
 	asm volatile("" : "+r"(room)); /* the verifier must see the bounds where they are used */
-	if (!room || room > sizeof(head) - sizeof(head.unused) || !LOAD(skb, ETHERTYPE_OFFSET, &head.type, room))
+	if (!room || room > sizeof(*head) - sizeof(head->unused) || !LOAD(skb, ETHERTYPE_OFFSET, &head->type, room))
 		return TRUNCATED_FRAME;
-	switch (bpf_ntohs(head.type)) {
+	switch (bpf_ntohs(head->type)) {
 	case TYPE_IPV4:
-		if (room < sizeof(head.type) + sizeof(head.v4.ip))
-			return TRUNCATED_IP;
-		p->transport = head.v4.transport;
-		return read_ipv4(skb, p, &head.v4.ip);
+		return room < sizeof(head->type) + sizeof(head->v4.ip) ? TRUNCATED_IP : 0;
 #if NP_IPV6
 	case TYPE_IPV6:
-		if (room < sizeof(head.type) + sizeof(head.v6.ip))
-			return TRUNCATED_IP;
-		p->transport = head.v6.transport;
-		return read_ipv6(skb, p, &head.v6.ip);
+		return room < sizeof(head->type) + sizeof(head->v6.ip) ? TRUNCATED_IP : 0;
 #endif
 	case TYPE_ARP:
 		return ARP;

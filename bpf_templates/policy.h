@@ -1,8 +1,9 @@
 /* What the rulesets of an endpoint allow. */
 #pragma once
 #include "parse.h"
+#include "table.h"
 
-static __always_inline __u32 identity_of(const struct packet *p, __u32 slot)
+static __always_inline __u32 identity_of(const struct state *state, const struct packet *p, __u32 slot)
 {
 #if NP_IPV6
 	if (p->family == 6) {
@@ -10,9 +11,7 @@ static __always_inline __u32 identity_of(const struct packet *p, __u32 slot)
 			.length = 128,
 			.address = { p->peer[0], p->peer[1], p->peer[2], p->peer[3] },
 		};
-		struct identity *exact = bpf_map_lookup_elem(&np_addresses6, key.address);
-
-		__u32 number = exact ? of_slot(exact->number, slot) : 0;
+		__u32 number = find(&np_addresses6, state, ADDRESSES6, slot, p->peer, 4);
 
 		if (number)
 			return number;
@@ -22,9 +21,7 @@ static __always_inline __u32 identity_of(const struct packet *p, __u32 slot)
 	}
 #endif
 	struct network4_key key = { .length = 32, .address = p->peer[0] };
-	struct identity *exact = bpf_map_lookup_elem(&np_addresses4, &key.address);
-
-	__u32 number = exact ? of_slot(exact->number, slot) : 0;
+	__u32 number = find(&np_addresses4, state, ADDRESSES4, slot, p->peer, 1);
 
 	if (number)
 		return number;
@@ -33,12 +30,12 @@ static __always_inline __u32 identity_of(const struct packet *p, __u32 slot)
 	return around ? of_slot(around->identity, slot) : 0;
 }
 
-static __always_inline __u32 look_up(__u32 ruleset, __u32 class, __u8 protocol, __be16 port, __u32 slot)
+static __always_inline __u32 look_up(const struct state *state, __u32 ruleset, __u32 class, __u8 protocol, __be16 port,
+				     __u32 slot)
 {
-	struct policy_key key = { .ruleset = ruleset, .class = class, .port = port, .protocol = protocol };
-	struct policy *found = bpf_map_lookup_elem(&np_policy, &key);
+	__u32 key[] = { ruleset, class, port | protocol << 16 };
 
-	return found ? of_slot(found->rule, slot) : 0;
+	return find(&np_policy, state, POLICY, slot, key, 3);
 }
 
 static __always_inline __u32 look_up_range(__u32 ruleset, __u32 class, __u8 protocol, __be16 port, __u32 slot)
@@ -56,19 +53,18 @@ static __always_inline __u32 look_up_range(__u32 ruleset, __u32 class, __u8 prot
 }
 
 /* The rule that decides, 0 for none, or MIXED.  The narrowest entry holds the least rule of all that cover it. */
-static __always_inline __u32 deciding_rule(__u32 ruleset, __u32 identity, __u8 protocol, __be16 port, bool ranges,
-					   __u32 slot)
+static __always_inline __u32 deciding_rule(const struct state *state, __u32 ruleset, __u32 identity, __u8 protocol,
+					   __be16 port, bool ranges, __u32 slot)
 {
-	struct class_key key = { .ruleset = ruleset, .identity = identity };
-	struct class *found = bpf_map_lookup_elem(&np_classes, &key);
-	__u32 class = found ? of_slot(found->number, slot) : 0, rule = 0;
+	__u32 key[] = { ruleset, identity }, rule = 0;
+	__u32 class = find(&np_classes, state, CLASSES, slot, key, 2);
 
 	if (has_ports(protocol)) {
-		rule = look_up(ruleset, class, protocol, port, slot);
+		rule = look_up(state, ruleset, class, protocol, port, slot);
 		if (!rule && ranges)
 			rule = look_up_range(ruleset, class, protocol, port, slot);
 		if (!rule)
-			rule = look_up(ruleset, class, protocol, 0, slot);
+			rule = look_up(state, ruleset, class, protocol, 0, slot);
 	}
-	return rule ? rule : look_up(ruleset, class, 0, 0, slot);
+	return rule ? rule : look_up(state, ruleset, class, 0, 0, slot);
 }

@@ -14,20 +14,26 @@ from npcompile.ir.policy import Direction
 from npcompile.readers.bpf_maps import read_maps
 from npcompile.runtime.bpf.compile import compile_object
 from npcompile.runtime.bpf.events import Event, Reason, decode
-from npcompile.runtime.bpf.layout import TABLES, pack
+from npcompile.runtime.bpf.layout import PACKED, TABLES, pack
 from npcompile.runtime.bpf.libbpf import Map, Object, RingBuffer
-from npcompile.runtime.bpf.maps import change
+from npcompile.runtime.bpf.maps import STATE, change, start
+from npcompile.runtime.bpf.packed import Hashing
 from tests.conftest import ROOT
 from tests.kernel.wire import entered, namespace, run
 
 PASS, DROP = -1, 2  # TC_ACT_UNSPEC, TC_ACT_SHOT
 FORWARDED = 1  # an interface that packets come from which the node forwards: any other than 0, which is the node
-SIZES = {table.name: 4096 for table in TABLES} | {
-    "np_flows4": 4096,
-    "np_flows6": 4096,
-    "np_rule_hits": 4096,
-    "np_events": 1 << 20,
-}
+HASHING = Hashing(multiplier=0x9E37_79B9_7F4A_7C15, masks={table.name: 1023 for table in PACKED})
+SIZES = (
+    {table.name: 4096 for table in TABLES}
+    | {table.name: 2 * HASHING.buckets(table) for table in PACKED}
+    | {
+        "np_flows4": 4096,
+        "np_flows6": 4096,
+        "np_rule_hits": 4096,
+        "np_events": 1 << 20,
+    }
+)
 
 
 @cache
@@ -114,7 +120,18 @@ class Bench:
 
 
 @contextmanager
-def bench(features: Features | None = None, *, pods: int = 4) -> Iterator[Bench]:
+def loaded(features: Features, hashing: Hashing = HASHING) -> Iterator[tuple[Object, Mapping[str, Map]]]:
+    """An object in the kernel, and its maps, holding nothing yet."""
+    room = SIZES | {table.name: 2 * hashing.buckets(table) for table in PACKED}
+    with Object(built(features), room) as made:
+        names = (*room, STATE, "np_reason_hits")
+        maps = {each: found for each in names if (found := made.map(each)) is not None}
+        start(maps, {}, 0, hashing)
+        yield made, maps
+
+
+@contextmanager
+def bench(features: Features | None = None, *, pods: int = 4, hashing: Hashing = HASHING) -> Iterator[Bench]:
     """A datapath in a network namespace of its own, with as many interfaces as pods."""
     with namespace() as name:
         run(
@@ -125,16 +142,14 @@ def bench(features: Features | None = None, *, pods: int = 4) -> Iterator[Bench]
             "-",
             text="".join(f"link add d{n} type veth peer name e{n}\n" for n in range(pods)),
         )
-        with entered(name), Object(built(features or Features()), SIZES) as loaded:
-            names = (*SIZES, "np_generation", "np_reason_hits")
-            maps = {each: found for each in names if (found := loaded.map(each)) is not None}
+        with entered(name), loaded(features or Features(), hashing) as (made, maps):
             interfaces = tuple(_indices(name))
             events: list[Event] = []
             if "np_events" not in maps:
-                yield Bench(name, loaded, maps, interfaces, None, events)
+                yield Bench(name, made, maps, interfaces, None, events)
                 return
             with RingBuffer(maps["np_events"], lambda data: events.append(decode(data))) as ring:
-                yield Bench(name, loaded, maps, interfaces, ring, events)
+                yield Bench(name, made, maps, interfaces, ring, events)
 
 
 def _indices(name: str) -> list[int]:

@@ -19,6 +19,7 @@ from npcompile.readers.bpf_maps import Maps, read_maps
 from npcompile.runtime.bpf import layout
 from npcompile.runtime.bpf.compile import compile_object
 from npcompile.runtime.bpf.events import EVENT_SIZE, EVENTS_LOST, Reason, decode
+from npcompile.runtime.bpf.packed import BUCKET
 from tests.kernel.bpf import document
 from tests.kernel.wire import run
 
@@ -129,27 +130,13 @@ def test_identities(structs: Mapping[str, Fields], image: layout.Image) -> None:
 
 
 def test_rules(structs: Mapping[str, Fields], image: layout.Image) -> None:
-    fields = structs["class_key"]
-    ((key, slot),) = image["np_classes"].items()
-    assert (len(key), number(slot)) == (fields[""][1], 51)
-    assert [number(field(key, fields, name)) for name in ("ruleset", "identity")] == [21, 31]
-
-    fields = structs["policy_key"]
-    found = {
-        (
-            number(field(key, fields, "ruleset")),
-            number(field(key, fields, "class")),
-            field(key, fields, "port"),
-            field(key, fields, "protocol"),
-        ): number(slot)
-        for key, slot in image["np_policy"].items()
+    assert image["np_classes"] == {struct.pack("=II", 21, 31): struct.pack("=I", 51)}
+    # The third word of a key: the port's two bytes as a packet has them, the protocol, and nothing.
+    assert {struct.unpack("=II4s", key): number(slot) for key, slot in image["np_policy"].items()} == {
+        (21, 51, b"\1\2\6\0"): 61,
+        (21, 52, b"\0\0\x84\0"): 62,
+        (21, 53, b"\0\0\0\0"): 0xFFFF_FFFF,
     }
-    assert found == {
-        (21, 51, b"\1\2", b"\6"): 61,
-        (21, 52, b"\0\0", b"\x84"): 62,
-        (21, 53, b"\0\0", b"\0"): 0xFFFF_FFFF,
-    }
-    assert all(len(key) == fields[""][1] for key in image["np_policy"])
 
     fields = structs["range_key"]
     ((key, slot),) = image["np_ranges"].items()
@@ -162,8 +149,7 @@ def test_rules(structs: Mapping[str, Fields], image: layout.Image) -> None:
 
 @pytest.mark.parametrize("table", layout.TABLES, ids=lambda table: table.name)
 def test_values(structs: Mapping[str, Fields], table: layout.Table) -> None:
-    names = {"np_endpoints": "endpoint", "np_classes": "class", "np_policy": "policy", "np_ranges": "range"}
-    name = names.get(table.name) or ("network" if "networks" in table.name else "identity")
+    name = {"np_endpoints": "endpoint", "np_ranges": "range"}.get(table.name, "network")
     fields = dict(structs[name])
     assert ("lock" in fields) == table.locked
     (slots,) = (span for each, span in fields.items() if each not in ("", "lock"))
@@ -172,6 +158,12 @@ def test_values(structs: Mapping[str, Fields], table: layout.Table) -> None:
     assert (len(value), value[slots[0] :]) == (fields[""][1], b"".join(pair))
     assert slots[1] == 2 * table.slot
     assert table.split(value) == pair
+
+
+def test_state_and_buckets(structs: Mapping[str, Fields]) -> None:
+    state = structs["state"]
+    assert state == {"": (0, 32), "generation": (0, 8), "multiplier": (8, 8), "mask": (16, 4 * len(layout.PACKED))}
+    assert structs["bucket"][""][1] == BUCKET
 
 
 def test_events(structs: Mapping[str, Fields]) -> None:

@@ -18,10 +18,10 @@ from npcompile.readers.bpf_maps import read_maps
 from npcompile.runtime.bpf.attach import PROGRAMS, attach, attached, detach
 from npcompile.runtime.bpf.events import Reason
 from npcompile.runtime.bpf.layout import pack
-from npcompile.runtime.bpf.libbpf import Object
+from npcompile.runtime.bpf.libbpf import Map, Object
 from npcompile.runtime.bpf.maps import change
 from tests.kernel import frames as f
-from tests.kernel.bpf import SIZES, Bench, bench, built, document
+from tests.kernel.bpf import Bench, bench, document, loaded
 from tests.kernel.test_bpf_packets import OTHER, PEER, PEER6, POD, POD6, SYN_80, TCP_80_ONLY
 from tests.kernel.wire import entered, namespace, run
 
@@ -158,13 +158,12 @@ class Node:
     name: str
     pods: Mapping[str, str]  # namespaces, by pod
     loaded: Object
+    maps: Mapping[str, Map]
     interfaces: Mapping[str, int]
 
     def enforce(self, data: bytes) -> None:
-        names = (*SIZES, "np_generation")
-        maps = {each: found for each in names if (found := self.loaded.map(each)) is not None}
         with entered(self.name):
-            change(maps, pack(read_maps(data), self.interfaces))
+            change(self.maps, pack(read_maps(data), self.interfaces))
 
 
 @contextmanager
@@ -188,12 +187,13 @@ def node(features: Features) -> Iterator[Node]:
                 "route add default via fe80::1 dev eth0\n"
             ))  # fmt: skip
         run("ip", "netns", "exec", router, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
-        with entered(router), Object(built(features), SIZES) as loaded:
+        with entered(router), loaded(features) as (made, maps):
             numbers = {f"n/{name}": index for index, name in socket.if_nameindex() if name in pods}
             for index in numbers.values():
-                attach(index, {direction: loaded.program(name) for direction, name in PROGRAMS.items()})
+                attach(index, {direction: made.program(name) for direction, name in PROGRAMS.items()})
             assert attached() == {index: frozenset(Direction) for index in numbers.values()}
-            yield Node(router, {name: space for name, (space, *_) in pods.items()}, loaded, numbers)
+            spaces = {name: space for name, (space, *_) in pods.items()}
+            yield Node(router, spaces, made, maps, numbers)
             for index in numbers.values():
                 detach(index)
             assert attached() == {}

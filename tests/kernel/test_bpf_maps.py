@@ -17,11 +17,12 @@ from npcompile.netset.cidrs import Family
 from npcompile.readers.bpf_maps import read_maps
 from npcompile.runtime.bpf import maps as maps_module
 from npcompile.runtime.bpf.events import Reason
-from npcompile.runtime.bpf.layout import NETWORKS, TABLES, Image, Slots, pack, seen, word
+from npcompile.runtime.bpf.layout import NETWORKS, PACKED, POLICY, TABLES, Image, pack, seen, word
 from npcompile.runtime.bpf.libbpf import Map
 from npcompile.runtime.bpf.maps import change, plan, read_generation, read_image
+from npcompile.runtime.bpf.packed import BUCKET, Hashing, Packed, Slots
 from tests.kernel import frames as f
-from tests.kernel.bpf import Bench, bench, document
+from tests.kernel.bpf import HASHING, Bench, bench, document
 
 pytestmark = pytest.mark.kernel("clang", "ip")
 
@@ -189,9 +190,11 @@ def test_nothing_stays_behind(b: Bench) -> None:
         image = image_of(b, random_state(chosen))
         generation = change(b.maps, image)
         held = read_image(b.maps, generation)
+        assert held == image
         for table in TABLES:
-            assert held[table.name] == image[table.name], table.name
             assert set(b.maps[table.name].all_keys()) == set(image[table.name])
+        for packed in PACKED:
+            assert packed.read(b.maps[packed.name].values()) == image[packed.name]  # of both halves
     assert read_generation(b.maps) == generation
 
 
@@ -208,7 +211,11 @@ def test_a_change_of_little_writes_little(b: Bench, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Map, "put_all", put_all)
     extra = {"ruleset": 1, "class": 1, "protocol": "tcp", "ports": "500", "rule": 2}
     change(b.maps, image_of(b, document(policy=[*base, extra])))
-    assert [key for key, _ in written] == [written[0][0]] * 2  # before the flip, and after it
+    numbers = [int.from_bytes(key, "little") for key, _ in written]
+    half = HASHING.buckets(POLICY)
+    assert len(numbers) == 2  # before the flip, and after it
+    assert {one // half for one in numbers} == {0, 1}
+    assert len({one % half for one in numbers}) == 1
 
 
 def longest(networks: Mapping[str, int], address: str) -> int:
@@ -260,3 +267,48 @@ def test_the_flip_is_the_only_step_that_counts(b: Bench, monkeypatch: pytest.Mon
     monkeypatch.undo()
     b.bind(document(endpoints=[pod], addresses=known, policy=allowed))
     assert b.out(f.ipv4(A, B, f.TCP, f.tcp(40000, 80))) is Reason.ALLOWED_BY_RULE
+
+
+def crowded(image: Image) -> Hashing:
+    """Of tables of 64 buckets, in each of which some key lies behind its own bucket."""
+    dice = random.Random(1)
+    for _ in range(1000):
+        hashing = Hashing(multiplier=dice.getrandbits(64) | 1, masks={table.name: 63 for table in PACKED})
+        halves = {table: table.fill(image[table.name], hashing) for table in PACKED}
+        if all(half and displaced(table, half, hashing) for table, half in halves.items()):
+            return hashing
+    pytest.fail("no hashing crowds the tables")
+
+
+def displaced(table: Packed, half: bytes, hashing: Hashing) -> bool:
+    """Whether some key does not lie in its own bucket."""
+    buckets = [table.read(half[at : at + BUCKET]) for at in range(0, len(half), BUCKET)]
+    return any(hashing.bucket(table, key) != place for place, bucket in enumerate(buckets) for key in bucket)
+
+
+def test_crowded_tables() -> None:
+    """What lies behind its own bucket is found, and what is nowhere is not."""
+    crowd = {table.name: 64 * table.places * 3 // 4 - 2 for table in PACKED}  # as much as goes into 64 buckets
+    numbers = random.Random(1).sample(range(2**16), 1000)
+    peers = [f"10.1.{n >> 8}.{n & 255}" for n in numbers[: crowd["np_addresses4"] - 1]]
+    six = [f"fd00::{n:x}" for n in numbers[: crowd["np_addresses6"] - 1]]
+    ports, classed = range(1, 1 + crowd["np_policy"]), range(2, 2 + 2 * crowd["np_classes"], 2)
+    identities = {address: 2 + place for place, address in enumerate((*peers, *six))}
+    known = {A: 1, "fd01::1": 1, **identities}
+    data = document(
+        endpoints=[{"pod": "n/a", "id": 1, "egress": 1, "ingress": 0, "addresses": [A, "fd01::1"]}],
+        addresses=[{"address": address, "identity": identity} for address, identity in known.items()],
+        classes=[{"ruleset": 1, "identity": identity, "class": 1} for identity in classed],
+        policy=[{"ruleset": 1, "class": 1, "protocol": "tcp", "ports": str(port), "rule": port} for port in ports],
+    )
+    image = pack(read_maps(data), {})
+    with bench(hashing=crowded(image)) as b:
+        b.bind(data)
+        for address, identity in identities.items():
+            own_address = "fd01::1" if ":" in address else A
+            reason = b.out(f.ip(own_address, address, f.TCP, f.tcp(40000, 1 + identity % len(ports))))
+            assert reason is (Reason.ALLOWED_BY_RULE if identity in classed else Reason.NO_RULE), address
+        for port in (*ports, len(ports) + 1, len(ports) + 2):
+            reason = b.out(f.ipv4(A, peers[0], f.TCP, f.tcp(40001, port)))
+            assert reason is (Reason.ALLOWED_BY_RULE if port in ports else Reason.NO_RULE)
+        assert b.out(f.ipv4(A, "10.1.9.9", f.TCP, f.tcp(40000, 80))) is Reason.NO_RULE

@@ -10,6 +10,7 @@ import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from npcompile.diagnostics.errors import InputError
 from npcompile.ir.flow import Flow
 from npcompile.ir.policy import Direction
 from npcompile.ir.program import Program
-from npcompile.runtime.bpf import attach, capacity, loaded, loader, transition
+from npcompile.runtime.bpf import attach, capacity, loaded, loader, packed, transition
 from npcompile.runtime.bpf import maps as maps_module
 from npcompile.runtime.bpf.libbpf import Map
 from npcompile.runtime.bpf.loaded import Here
@@ -296,8 +297,14 @@ def test_ctrl_c_is_rolled_back(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_map_that_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
     """The loader computes the sizes, so here they are kept from it."""
     monkeypatch.setattr(capacity, "_LEAST", 1)
-    real = loader.sizes
-    monkeypatch.setattr(loader, "sizes", lambda *arguments: {**real(*arguments), "np_rule_hits": 4096})
+    monkeypatch.setattr(packed, "_LEAST", 1)
+    real = loader.capacity
+
+    def enough(*arguments: Any) -> capacity.Capacity:
+        room = real(*arguments)
+        return replace(room, entries={**room.entries, "np_rule_hits": 4096})
+
+    monkeypatch.setattr(loader, "capacity", enough)
     monkeypatch.setattr(loader, "too_small", lambda *_: False)
     with made() as node:
         load(artifact(EGRESS_ONLY))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from npcompile import resources
 
 _FOLDER = "bpf_templates"
-_FILES = ("layout.h", "reasons.h", "parse.h", "conntrack.h", "events.h", "policy.h", "datapath.c")
+_FILES = ("layout.h", "table.h", "reasons.h", "parse.h", "conntrack.h", "events.h", "policy.h", "datapath.c")
 # The files include each other, so that an editor can follow them; in one text each is there already.
 _PLUMBING = re.compile(r'^#(pragma once|include "[^"]*")\n', re.MULTILINE)
 

@@ -3,38 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from npcompile.diagnostics.errors import InputError
 from npcompile.diagnostics.model import RuleCode, Severity, diagnose
 from npcompile.readers.bpf_maps import Maps
-from npcompile.runtime.bpf.layout import TABLES, Image
+from npcompile.runtime.bpf.layout import PACKED, TABLES, Image
 from npcompile.runtime.bpf.libbpf import Map
+from npcompile.runtime.bpf.maps import read_hashing
+from npcompile.runtime.bpf.packed import Hashing, Packed, arrange
 
 FLOWS = 1 << 17  # in each of the two maps; the kernel lets go of those that were quiet for longest
 EVENT_BYTES = 1 << 20
 _LEAST = 64
+_MOST_BUCKETS = 1 << 20  # so that a table takes 128 MiB at most
 _MOST = 1 << 24  # so that an entry of 100 bytes stays below what the kernel gives a map in one piece
 
 CAPACITY = RuleCode(code="NPC733", slug="bpf-capacity", severity=Severity.ERROR)
 """An artifact needs more entries in one map than can be loaded.  Emit it for one node with `--node`."""
 
 
-def sizes(held: Image, wanted: Image, maps: Maps) -> dict[str, int]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """By map, how many entries it has room for, and where the keys of the packed tables lie."""
+
+    entries: Mapping[str, int]
+    hashing: Hashing
+
+
+def capacity(held: Image, wanted: Image, maps: Maps) -> Capacity:
     """Room for what is held and what is wanted at once, and as much again."""
     found = {}
     for table in TABLES:
         count = len({*held.get(table.name, {}), *wanted[table.name]})
         if count > _MOST:
-            message = f"`{table.name}` would need {count} entries, and {_MOST} can be loaded"
-            raise InputError([diagnose(CAPACITY, None, message, help="emit for one node with `--node`")])
+            raise _too_many(table.name, count)
         found[table.name] = _room(count)
-    return {
-        **found,
-        "np_flows4": FLOWS,
-        "np_flows6": FLOWS,
-        "np_events": EVENT_BYTES,
-        "np_rule_hits": 2 * _room(largest_rule(maps) + 1),
-    }
+    images = {table: (held.get(table.name, {}), wanted[table.name]) for table in PACKED}
+    hashing = arrange(images, _MOST_BUCKETS)
+    if isinstance(hashing, Packed):
+        raise _too_many(hashing.name, max(len(entries) for entries in images[hashing]))
+    return Capacity(
+        entries={
+            **found,
+            **{table.name: 2 * hashing.buckets(table) for table in PACKED},
+            "np_flows4": FLOWS,
+            "np_flows6": FLOWS,
+            "np_events": EVENT_BYTES,
+            "np_rule_hits": 2 * _room(largest_rule(maps) + 1),
+        },
+        hashing=hashing,
+    )
+
+
+def _too_many(name: str, count: int) -> InputError:
+    message = f"`{name}` would need {count} entries, and that is more than can be loaded"
+    return InputError([diagnose(CAPACITY, None, message, help="emit for one node with `--node`")])
 
 
 def _room(count: int) -> int:
@@ -49,6 +73,9 @@ def largest_rule(maps: Maps) -> int:
 
 def too_small(held: Mapping[str, Map], wanted: Image, maps: Maps) -> bool:
     """Whether the maps cannot hold what they hold and what is wanted at once."""
+    hashing = read_hashing(held)
+    if any(table.name in held and table.fill(wanted[table.name], hashing) is None for table in PACKED):
+        return True
     if 2 * (largest_rule(maps) + 1) > held["np_rule_hits"].max_entries:
         return True
     return any(

@@ -1,8 +1,8 @@
 """The bytes of map entries, as `bpf_templates/layout.h` declares them; a test compares both through the object's BTF.
 
 Numbers are in the machine's byte order, addresses and ports in the network's.  What a generation means is an *image*:
-by map, the keys with their slots' bytes.  A value in the kernel holds two slots, of which the low bit of the generation
-chooses.
+by map, the keys with their slots' bytes.  A value in the kernel, or a table, holds two slots, of which the low bit of
+the generation chooses.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from npcompile.netset.cidrs import Address, Family, family_of
 from npcompile.netset.ports import Protocol
 from npcompile.readers.bpf_lookup import identity_of
 from npcompile.readers.bpf_maps import Endpoint, Entry, Maps, Special
+from npcompile.runtime.bpf.packed import Packed, Slots
 
 OWN_NODE = 0x8000_0000
 MIXED = 0xFFFF_FFFF
@@ -25,7 +26,6 @@ _EVERY_PORT = 0  # in a key of `np_policy`
 _RANGE_KEY = struct.Struct("=IIH")  # and the port
 _PORT_BITS = 16
 
-Slots = Mapping[bytes, bytes]
 Image = Mapping[str, Slots]
 
 
@@ -58,18 +58,20 @@ class Table:
 _ENDPOINT = struct.Struct("=IIIIII4s16s")
 
 ENDPOINTS = Table(name="np_endpoints", slot=_ENDPOINT.size)
-CLASSES = Table(name="np_classes", slot=4)
-POLICY = Table(name="np_policy", slot=4)
 RANGES = Table(name="np_ranges", slot=4, prefix=True)
 ADDRESSES = {
-    Family.V4: Table(name="np_addresses4", slot=4),
-    Family.V6: Table(name="np_addresses6", slot=4),
+    Family.V4: Packed(name="np_addresses4", words=1),
+    Family.V6: Packed(name="np_addresses6", words=4),
 }
 NETWORKS = {
     Family.V4: Table(name="np_networks4", slot=4, prefix=True),
     Family.V6: Table(name="np_networks6", slot=4, prefix=True),
 }
-TABLES = (ENDPOINTS, *ADDRESSES.values(), *NETWORKS.values(), CLASSES, POLICY, RANGES)
+CLASSES = Packed(name="np_classes", words=2)
+POLICY = Packed(name="np_policy", words=3)
+TABLES = (ENDPOINTS, *NETWORKS.values(), RANGES)
+PACKED = (*ADDRESSES.values(), CLASSES, POLICY)  # in the order of `enum table`
+NAMES = (*(table.name for table in TABLES), *(packed.name for packed in PACKED))
 
 
 def word(number: int) -> bytes:
@@ -79,7 +81,7 @@ def word(number: int) -> bytes:
 
 def pack(maps: Maps, interfaces: Mapping[str, int], node_addresses: frozenset[Address] = frozenset()) -> Image:
     """The image of an artifact: `interfaces` are those of bound pods; the node has `node_addresses`, too."""
-    image: dict[str, dict[bytes, bytes]] = {table.name: {} for table in TABLES}
+    image: dict[str, dict[bytes, bytes]] = {name: {} for name in NAMES}
     ranged = {ruleset for (ruleset, _), entries in maps.policy.items() if any(_is_range(one) for one in entries)}
     for one in maps.endpoints.values():
         if one.pod in interfaces:
@@ -122,8 +124,8 @@ def _is_range(entry: Entry) -> bool:
     return 1 < entry.last - entry.first + 1 < _PORTS
 
 
-def _entry_key(ruleset: int, peer_class: int, entry: Entry) -> tuple[Table, bytes]:
-    """Where an entry is: blocks of ports are in a trie, and single ports and all of them in a hash."""
+def _entry_key(ruleset: int, peer_class: int, entry: Entry) -> tuple[Table | Packed, bytes]:
+    """Where an entry is: blocks of ports are in a trie, and single ports and all of them in a table."""
     protocol = _NUMBERS[entry.protocol]
     if _is_range(entry):
         bits = _PORT_BITS - (entry.last - entry.first).bit_length()

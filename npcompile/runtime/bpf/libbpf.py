@@ -171,6 +171,19 @@ class Map:
         found = ((key, self.get(key)) for key in self.all_keys())
         return {key: value for key, value in found if value is not None}
 
+    def values(self) -> bytes:
+        """All values of an array, one after the other."""
+        keys = ctypes.create_string_buffer(self.key_size * self.max_entries)
+        values = ctypes.create_string_buffer(self.value_size * self.max_entries)
+        count, position = c_uint32(self.max_entries), c_uint32()
+        options = _BatchOptions(ctypes.sizeof(_BatchOptions), 0, 0)
+        result = _library().bpf_map_lookup_batch(
+            self.fd, None, byref(position), keys, values, byref(count), byref(options)
+        )
+        if result != -errno.ENOENT:  # which says that it was the last part
+            _check(result, f"read {self.name}")
+        return values.raw
+
     def put_all(self, entries: Sequence[tuple[bytes, bytes]], flags: int = ANY) -> None:
         """Write many entries."""
         options = _BatchOptions(ctypes.sizeof(_BatchOptions), flags, 0)

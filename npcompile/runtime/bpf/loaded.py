@@ -18,15 +18,15 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from npcompile.runtime.bpf.layout import TABLES
+from npcompile.runtime.bpf.layout import NAMES
 from npcompile.runtime.bpf.libbpf import Map, Object, Program, pin, pinned
-from npcompile.runtime.bpf.maps import GENERATION
+from npcompile.runtime.bpf.maps import STATE
 
 PLACE = Path("/run/npcompile")
 _PINS = PLACE / "bpf"
 FLOWS = ("np_flows4", "np_flows6")
 RULE_HITS, REASON_HITS, EVENTS = "np_rule_hits", "np_reason_hits", "np_events"
-MAPS = (GENERATION, *(table.name for table in TABLES), *FLOWS, RULE_HITS, REASON_HITS, EVENTS)
+MAPS = (STATE, *NAMES, *FLOWS, RULE_HITS, REASON_HITS, EVENTS)
 _CURRENT, _STALE = "current.json", "stale.json"
 _SO_NETNS_COOKIE = 71  # asm-generic/socket.h
 _PROGRAMS = ("np_from_pod", "np_to_pod")

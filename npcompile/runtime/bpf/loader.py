@@ -16,9 +16,9 @@ from npcompile.ir.policy import Direction
 from npcompile.netset.cidrs import Address
 from npcompile.readers.bpf_maps import Maps, read_maps
 from npcompile.runtime.bpf import attach, transition
-from npcompile.runtime.bpf.capacity import sizes, too_small
+from npcompile.runtime.bpf.capacity import capacity, too_small
 from npcompile.runtime.bpf.compile import compile_object
-from npcompile.runtime.bpf.layout import TABLES, Image, pack
+from npcompile.runtime.bpf.layout import NAMES, Image, pack
 from npcompile.runtime.bpf.loaded import Bound, Here
 from npcompile.runtime.bpf.transition import Datapath, Loaded, opened, told
 from npcompile.runtime.loader import MACHINE, Delta, LoadError, Step, Stored
@@ -151,7 +151,7 @@ def _datapath(here: Here, now: Loaded, wanted: _Wanted) -> Datapath | None:
         same = now.current is not None and now.current.digest == digest
         if same and not too_small(held.maps, wanted.image, wanted.maps):
             return None
-    return Datapath(object=wanted.object(), digest=digest, sizes=sizes(now.image, wanted.image, wanted.maps))
+    return Datapath(object=wanted.object(), digest=digest, room=capacity(now.image, wanted.image, wanted.maps))
 
 
 def _rename(here: Here, now: Loaded, bound: Bound) -> tuple[Diagnostic, ...]:
@@ -187,10 +187,10 @@ def _steps(here: Here, now: Loaded, wanted: _Wanted) -> Iterator[Step]:
         yield Step(command=("bpf", "tidy"), text="what a run that was cut short has left\n", last=True)
     if current is None or current.digest != wanted.digest():
         yield Step(command=("bpf", "load"), text=f"the datapath {wanted.digest()[:12]}\n")
-    for table in TABLES:
-        lines = list(_entry_changes(now.image.get(table.name, {}), wanted.image[table.name]))
+    for name in NAMES:
+        lines = list(_entry_changes(now.image.get(name, {}), wanted.image[name]))
         if lines:
-            yield Step(command=("bpf", "map", table.name), text="".join(lines))
+            yield Step(command=("bpf", "map", name), text="".join(lines))
     enforced = set(wanted.interfaces.values())
     whole = {index for index, hooks in now.attached.items() if hooks == frozenset(Direction)}
     lines = [f"attach ifindex {index}\n" for index in sorted(enforced - whole)]

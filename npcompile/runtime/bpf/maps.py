@@ -4,18 +4,22 @@ The programs read the generation once a packet and see that slot of every value,
 or by the new one, never by parts of both.  Two things must not happen while a program runs that began before: its slot
 must not be written, and memory that it holds a pointer into must not come to hold another key.  So slots are written
 in place, and removing entries, adding some, and the next change are apart by the time that running programs need.
+A packed table has its slots apart, and is written where nobody reads.
 """
 
 from __future__ import annotations
 
+import errno
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from npcompile.runtime.bpf.layout import TABLES, Image, Slots, Table, seen
+from npcompile.runtime.bpf.layout import PACKED, TABLES, Image, Table, seen, word
 from npcompile.runtime.bpf.libbpf import ANY, LOCK, Map, wait_for_programs
+from npcompile.runtime.bpf.packed import BUCKET, Hashing, Packed, Slots
 
-GENERATION = "np_generation"
+STATE = "np_state"
+_STATE = struct.Struct(f"=QQ{len(PACKED)}I")
 _FIRST = bytes(4)  # the only key of an array of one
 
 
@@ -28,19 +32,54 @@ class Change:
 
 
 def fits(maps: Mapping[str, Map]) -> bool:
-    """Whether the values are of the sizes that this version knows."""
-    return all(
-        maps[table.name].value_size == len(table.value((bytes(table.slot), bytes(table.slot))))
-        for table in TABLES
-        if table.name in maps
+    """Whether the maps, if there are any, are as this version knows them."""
+    sizes = {table.name: len(table.value((bytes(table.slot), bytes(table.slot)))) for table in TABLES}
+    sizes |= {packed.name: BUCKET for packed in PACKED} | {STATE: _STATE.size}
+    return not maps or (
+        STATE in maps and all(maps[name].value_size == size for name, size in sizes.items() if name in maps)
     )
 
 
 def read_generation(maps: Mapping[str, Map]) -> int:
     """The number that the programs read."""
-    value = maps[GENERATION].get(_FIRST)
+    generation, *_ = _STATE.unpack(_state(maps))
+    return int(generation)
+
+
+def read_hashing(maps: Mapping[str, Map]) -> Hashing:
+    """Where keys lie in the packed tables, from when these maps were made."""
+    _, multiplier, *masks = _STATE.unpack(_state(maps))
+    return Hashing(multiplier=multiplier, masks={table.name: mask for table, mask in zip(PACKED, masks, strict=True)})
+
+
+def _state(maps: Mapping[str, Map]) -> bytes:
+    value = maps[STATE].get(_FIRST)
     assert value is not None
-    return int(struct.unpack("=Q", value)[0])
+    return value
+
+
+def set_state(maps: Mapping[str, Map], generation: int, hashing: Hashing) -> None:
+    """Write what the programs read first."""
+    masks = (hashing.masks[table.name] for table in PACKED)
+    maps[STATE].put(_FIRST, _STATE.pack(generation, hashing.multiplier, *masks))
+
+
+def set_generation(maps: Mapping[str, Map], generation: int) -> None:
+    """The one step that programs see."""
+    set_state(maps, generation, read_hashing(maps))
+
+
+def start(maps: Mapping[str, Map], image: Image, generation: int, hashing: Hashing) -> None:
+    """Fill maps that are new: both slots mean the image."""
+    set_state(maps, generation, hashing)
+    for table in TABLES:
+        if table.name in maps:
+            entries = [(key, table.value((slot, slot))) for key, slot in sorted(image.get(table.name, {}).items())]
+            maps[table.name].put_all(entries)
+    for packed in PACKED:
+        if packed.name in maps:
+            for slot in (0, 1):
+                write_half(maps[packed.name], packed, image.get(packed.name, {}), hashing, slot)
 
 
 def read_image(maps: Mapping[str, Map], generation: int) -> Image:
@@ -50,7 +89,15 @@ def read_image(maps: Mapping[str, Map], generation: int) -> Image:
         entries = maps[table.name].entries() if table.name in maps else {}
         slots = ((key, table.split(value)[generation & 1]) for key, value in entries.items())
         image[table.name] = {key: slot for key, slot in slots if any(slot)}
+    for packed in PACKED:
+        image[packed.name] = packed.read(_half(maps[packed.name], generation & 1)) if packed.name in maps else {}
     return image
+
+
+def _half(target: Map, slot: int) -> bytes:
+    both = target.values()
+    half = len(both) // 2
+    return both[slot * half : (slot + 1) * half]
 
 
 def plan(table: Table, held: Slots, old: Slots, new: Slots, generation: int) -> Change:
@@ -71,11 +118,14 @@ def plan(table: Table, held: Slots, old: Slots, new: Slots, generation: int) -> 
 
 def change(maps: Mapping[str, Map], new: Image) -> int:
     """Make `new` what the programs see; returns the generation.  After a kill at any moment, call it again."""
-    generation = read_generation(maps)
-    tables = [table for table in TABLES if table.name in maps]
+    generation, hashing = read_generation(maps), read_hashing(maps)
     wait_for_programs()  # they may still read what was the slot in use before a change that was cut short
-    for table in tables:
-        _prepare(maps[table.name], table, new.get(table.name, {}), generation)
+    for table in TABLES:
+        if table.name in maps:
+            _prepare(maps[table.name], table, new.get(table.name, {}), generation)
+    for packed in PACKED:
+        if packed.name in maps:
+            write_half(maps[packed.name], packed, new.get(packed.name, {}), hashing, (generation + 1) & 1)
     return flip(maps, new)
 
 
@@ -87,10 +137,26 @@ def _prepare(target: Map, table: Table, new: Slots, generation: int) -> None:
     target.put_all((*change_.write, *change_.add), _flags(table))
 
 
+def write_half(target: Map, packed: Packed, new: Slots, hashing: Hashing, slot: int) -> None:
+    """Write those buckets of a half that differ."""
+    wanted = packed.fill(new, hashing)
+    if wanted is None:
+        raise OSError(errno.E2BIG, f"write {packed.name}: the map is full")
+    held = _half(target, slot)
+    first = slot * hashing.buckets(packed)
+    target.put_all(
+        [
+            (word(first + start // BUCKET), wanted[start : start + BUCKET])
+            for start in range(0, len(wanted), BUCKET)
+            if wanted[start : start + BUCKET] != held[start : start + BUCKET]
+        ]
+    )
+
+
 def flip(maps: Mapping[str, Map], new: Image) -> int:
     """The one step that programs see; then both slots say the same, so that the next change writes only what is new."""
     generation = read_generation(maps) + 1
-    maps[GENERATION].put(_FIRST, struct.pack("=Q", generation))
+    set_generation(maps, generation)
     wait_for_programs()
     settle(maps, new)
     wait_for_programs()
@@ -102,6 +168,10 @@ def settle(maps: Mapping[str, Map], image: Image) -> None:
     for table in TABLES:
         if table.name in maps:
             _settle(maps[table.name], table, image.get(table.name, {}))
+    generation, hashing = read_generation(maps), read_hashing(maps)
+    for packed in PACKED:
+        if packed.name in maps:
+            write_half(maps[packed.name], packed, image.get(packed.name, {}), hashing, (generation + 1) & 1)
 
 
 def _settle(target: Map, table: Table, new: Slots) -> None:

@@ -22,11 +22,12 @@ from npcompile.diagnostics.model import Diagnostic, diagnose
 from npcompile.ir.policy import Direction
 from npcompile.readers.bpf_maps import Maps, read_maps
 from npcompile.runtime.bpf import attach
+from npcompile.runtime.bpf.capacity import Capacity
 from npcompile.runtime.bpf.counters import carry_hits, counted
-from npcompile.runtime.bpf.layout import ENDPOINTS, TABLES, Image, unisolated, word
+from npcompile.runtime.bpf.layout import ENDPOINTS, NAMES, Image, unisolated, word
 from npcompile.runtime.bpf.libbpf import Map, Object, Program
 from npcompile.runtime.bpf.loaded import EVENTS, FLOWS, REASON_HITS, Bound, Current, Here, close
-from npcompile.runtime.bpf.maps import GENERATION, change, fits, read_generation, read_image, settle
+from npcompile.runtime.bpf.maps import STATE, change, fits, read_generation, read_image, set_generation, settle, start
 from npcompile.runtime.loader import LEFT_BEHIND, LoadError
 
 _KEPT = (*FLOWS, REASON_HITS, EVENTS)  # what goes on when other maps are replaced
@@ -38,7 +39,7 @@ class Datapath:
 
     object: bytes
     digest: str
-    sizes: Mapping[str, int]
+    room: Capacity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,17 +166,11 @@ def _move(here: Here, before: Loaded, datapath: Datapath) -> None:
     pins = "a" if before.current is None or before.current.pins != "a" else "b"
     with opened(here, before.current) as old:
         kept = {name: old.maps[name] for name in _KEPT if name in old.maps}
-        with Object(datapath.object, datapath.sizes, kept) as loaded:
-            maps = {table.name: found for table in TABLES if (found := loaded.map(table.name)) is not None}
-            first = loaded.map(GENERATION)
-            assert first is not None
+        with Object(datapath.object, datapath.room.entries, kept) as loaded:
+            maps = {name: found for name in (STATE, *NAMES) if (found := loaded.map(name)) is not None}
             if not fits(maps):
                 raise OSError(errno.EPROTO, "the artifact's programs are those of another version of npcompile")
-            first.put(bytes(4), struct.pack("=Q", before.generation))
-            for table in TABLES:
-                if table.name in maps:
-                    held = sorted(before.image.get(table.name, {}).items())
-                    maps[table.name].put_all([(key, table.value((slot, slot))) for key, slot in held])
+            start(maps, before.image, before.generation, datapath.room.hashing)
             here.pin(pins, loaded)
     current = Current(pins=pins, digest=datapath.digest)
     with opened(here, current) as fresh:
@@ -323,7 +318,7 @@ def _skip_to(here: Here, old: Opened, before: Loaded, reached: int) -> None:
     generation = reached + ((reached ^ before.generation) & 1)
     if before.bound is not None:
         here.keep_artifact(generation, before.bound)
-    old.maps[GENERATION].put(bytes(4), struct.pack("=Q", generation))
+    set_generation(old.maps, generation)
 
 
 # --- tidying up ---

@@ -1,0 +1,118 @@
+"""The tables of exact matches, as `bpf_templates/table.h` reads them: hash tables of ours in the kernel's arrays.
+
+A table holds numbers of 32 bits, none of them 0, at keys of a few words.  It has two halves, one for each slot of a
+generation; a half is a power of two of buckets, a cache line each, and a few more behind the last.  A key lies in the
+bucket that its hash says, or in one of the next few where that one, and all between, are full.
+"""
+
+from __future__ import annotations
+
+import secrets
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+WORD = 4  # bytes
+STEPS = 4  # buckets in which a key may lie
+_WORDS = 16  # of a bucket
+BUCKET = WORD * _WORDS  # bytes
+_BITS = 64
+_LEAST = 16  # buckets
+_ATTEMPTS = 4
+
+Slots = Mapping[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packed:
+    """A table: the name of its map, and how many words a key has."""
+
+    name: str
+    words: int
+
+    @property
+    def places(self) -> int:
+        """How many keys a bucket has room for."""
+        return _WORDS // (self.words + 1)
+
+    def mask(self, count: int) -> int:
+        """Of a half in which so many keys take three of four places, at most: how many buckets, less one."""
+        return max(_LEAST, 1 << (count * 4 // 3 // self.places).bit_length()) - 1
+
+    def fill(self, entries: Slots, hashing: Hashing) -> bytes | None:
+        """The bytes of a half; None: some key would have to lie farther from where it belongs than is looked for."""
+        buckets: list[list[bytes]] = [[] for _ in range(hashing.buckets(self))]
+        # From the first bucket to the last, so that a crowd pushes on who belongs farthest on, and no key goes far.
+        for first, key in sorted((hashing.bucket(self, key), key) for key in entries):
+            chain = range(first, first + STEPS)
+            at = next((at for at in chain if len(buckets[at]) < self.places), None)
+            if at is None:
+                return None
+            buckets[at].append(key)
+        return b"".join(self._bucket(keys, entries) for keys in buckets)
+
+    def _bucket(self, keys: Sequence[bytes], entries: Slots) -> bytes:
+        """Places for all keys, and behind them places for their numbers."""
+        return (b"".join(keys).ljust(self._numbers, b"\0") + b"".join(entries[key] for key in keys)).ljust(
+            BUCKET, b"\0"
+        )
+
+    def read(self, half: bytes) -> Slots:
+        """The inverse."""
+        found = {}
+        width = WORD * self.words
+        for start in range(0, len(half), BUCKET):
+            bucket = half[start : start + BUCKET]
+            for place in range(self.places):
+                number = bucket[self._numbers + WORD * place : self._numbers + WORD * (place + 1)]
+                if not any(number):
+                    break  # what is taken comes first
+                found[bucket[width * place : width * (place + 1)]] = number
+        return found
+
+    @property
+    def _numbers(self) -> int:
+        """Where in a bucket the numbers start, in bytes."""
+        return WORD * self.words * self.places
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hashing:
+    """Where the keys of the tables of one set of maps belong.  `masks`: by the name of the table's map."""
+
+    multiplier: int
+    masks: Mapping[str, int]
+
+    def buckets(self, table: Packed) -> int:
+        """How many a half has."""
+        return self.masks[table.name] + STEPS
+
+    def bucket(self, table: Packed, key: bytes) -> int:
+        """The bucket of a key, from the start of its half."""
+        number = 0
+        for word in struct.unpack(f"={table.words}I", key):
+            number = (number ^ word) * self.multiplier % (1 << _BITS)
+        return number >> (_BITS // 2) & self.masks[table.name]
+
+
+def arrange(held: Mapping[Packed, Sequence[Slots]], most: int) -> Hashing | Packed:
+    """A hashing with which all that each table is to hold, one at a time, has a place; else a table that would need
+    more than `most` buckets.
+
+    The multiplier is a random one, so that who may choose addresses cannot arrange collisions.
+    """
+    masks = {table.name: table.mask(max(map(len, images), default=0)) for table, images in held.items()}
+    while True:
+        for table in held:
+            if masks[table.name] >= most:
+                return table
+        for _ in range(_ATTEMPTS):
+            hashing = Hashing(multiplier=secrets.randbits(_BITS) | 1, masks=masks)
+            crowded = [
+                table.name
+                for table, images in held.items()
+                if any(table.fill(entries, hashing) is None for entries in images)
+            ]
+            if not crowded:
+                return hashing
+        masks = masks | {name: 2 * masks[name] + 1 for name in crowded}

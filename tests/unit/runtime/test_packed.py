@@ -1,0 +1,72 @@
+"""The tables of exact matches: what is put in is found again, by the way that the programs look for it."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from npcompile.runtime.bpf.layout import PACKED
+from npcompile.runtime.bpf.packed import BUCKET, Hashing, Packed, Slots, arrange
+
+WORDS = st.integers(0, 2**32 - 1) | st.integers(0, 3)
+NUMBERS = st.integers(1, 2**32 - 1).map(lambda number: struct.pack("=I", number))
+
+
+@st.composite
+def filled(draw: st.DrawFn) -> tuple[Packed, Slots]:
+    table = draw(st.sampled_from(PACKED))
+    keys = st.tuples(*[WORDS] * table.words).map(lambda words: struct.pack(f"={table.words}I", *words))
+    return table, draw(st.dictionaries(keys, NUMBERS, max_size=60))
+
+
+def found(half: bytes, table: Packed, hashing: Hashing, key: bytes) -> bytes:
+    """As `bpf_templates/table.h` has it: the bucket of the hash, and on while buckets are full."""
+    number = 0
+    for (word,) in struct.iter_unpack("=I", key):
+        number = ((number ^ word) * hashing.multiplier) & (2**64 - 1)
+    at = (number >> 32) & hashing.masks[table.name]
+    for step in range(4):
+        words = struct.unpack("=16I", half[(at + step) * BUCKET : (at + step + 1) * BUCKET])
+        places = 16 // (table.words + 1)
+        for place in range(places):
+            if struct.pack(f"={table.words}I", *words[place * table.words : (place + 1) * table.words]) == key:
+                return struct.pack("=I", words[places * table.words + place])
+        if not words[places * (table.words + 1) - 1]:
+            break
+    return bytes(4)
+
+
+@given(filled(), st.integers(0, 2**63 - 1), st.sampled_from([0, 1, 3, 15]))
+def test_what_is_put_in_is_found(given_: tuple[Packed, Slots], half_multiplier: int, mask: int) -> None:
+    table, entries = given_
+    hashing = Hashing(multiplier=2 * half_multiplier + 1, masks={table.name: mask})
+    half = table.fill(entries, hashing)
+    if half is None:
+        assert len(entries) > 4 * table.places - 1  # with less there is room whatever the hash
+        return
+    assert len(half) == hashing.buckets(table) * BUCKET
+    assert table.read(half) == entries
+    assert all(found(half, table, hashing, key) == number for key, number in entries.items())
+    strangers = {bytes(4 * table.words), b"\1" * 4 * table.words} - set(entries)
+    assert all(found(half, table, hashing, key) == bytes(4) for key in strangers)
+
+
+@pytest.mark.parametrize("table", PACKED, ids=lambda table: table.name)
+@pytest.mark.parametrize("count", [0, 1, 100, 5000])
+def test_all_find_a_place(table: Packed, count: int) -> None:
+    entries = {struct.pack(f"={table.words}I", *[n] * table.words): struct.pack("=I", n + 1) for n in range(count)}
+    hashing = arrange({table: [entries, {}]}, 1 << 14)
+    assert isinstance(hashing, Hashing)
+    half = table.fill(entries, hashing)
+    assert half is not None
+    assert table.read(half) == entries
+    assert hashing.masks[table.name] + 1 <= max(16, 4 * count // table.places)
+
+
+def test_a_table_that_would_be_too_large_is_told() -> None:
+    table = PACKED[0]
+    entries = {struct.pack("=I", n): struct.pack("=I", 1) for n in range(5000)}
+    assert arrange({PACKED[1]: [], table: [entries]}, 256) is table
