@@ -40,6 +40,7 @@ def without_one(policies: Path) -> None:
 def without_all(policies: Path) -> None:
     """Remove every policy: as many flows open as ever can."""
     shutil.rmtree(policies)
+    policies.mkdir()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ CASES = (
     Case("1,000 pods, one of 240 policies removed", MIDDLE, without_one),
     Case("3,600 pods, all of 432 policies removed", LARGE, without_all),
     Case("240 policies, one removed, no pods", MIDDLE, without_one, policies_only=True),
+    Case("432 policies, all removed, no pods", LARGE, without_all, policies_only=True),
 )
 
 

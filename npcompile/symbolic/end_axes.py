@@ -1,4 +1,8 @@
-"""The axes of boxes of possible flows: what the rules of a few policies can tell apart of the two ends and the port."""
+"""The axes of boxes of possible flows: what the rules of a few policies can tell apart of the two ends and the port.
+
+What policies say of an end or a port is told in two ways: as terms (`Axis.term`), and as boxes over these axes
+(`covers.Box`), which number them from a first one on.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,9 @@ from npcompile.ir.versions import Version
 from npcompile.netset.cidrs import EVERY_ADDRESS
 from npcompile.netset.intervals import IntervalSet, union
 from npcompile.netset.ports import EVERY_PORT, Protocol
-from npcompile.symbolic.boxes import LabelBox, PeerBox, PodBox, port_box
+from npcompile.symbolic import covers
+from npcompile.symbolic.bitsets import bits
+from npcompile.symbolic.boxes import LabelBox, PeerBox, Places, PodBox, port_box, void
 from npcompile.symbolic.cover import Axis, Box
 from npcompile.symbolic.encode import Encoding
 from npcompile.symbolic.ends import End
@@ -37,6 +43,8 @@ class Group:
         """Whether its ends are addresses."""
         return not self.names
 
+
+NO_LABELS: LabelBox = {}
 
 Conditions = tuple[tuple[str, frozenset[int]], ...]  # label keys, and the indices that each may have
 
@@ -92,6 +100,54 @@ class EndAxes:
     def judged_by_address(self) -> bool:
         """Whether addresses are one of the axes."""
         return bool(self._addresses)
+
+    # As boxes
+
+    def pods(self, labels: LabelBox, places: Places | None = None, *, first: int = 0) -> list[covers.Box]:
+        """The pods with some labels, in some places (None: in all of the group)."""
+        if self.group.outside or void(labels):
+            return []
+        own = {first + self._place_of_label(key): bits(values) for key, values in labels.items()}
+        return [own | there for there in ([{}] if places is None else self._in_places(places, first))]
+
+    def _in_places(self, places: Places, first: int) -> Iterator[dict[int, int]]:
+        for names, labels in ((places.listed, NO_LABELS), (places.unlisted, places.labels)):
+            inside = [place for place, name in enumerate(self._names) if name in names]
+            if inside and not void(labels):
+                named = {} if len(self._names) == 1 else {first: bits(inside)}
+                yield named | {first + self._place_of_space(key): bits(some) for key, some in labels.items()}
+
+    def at(self, addresses: IntervalSet, *, first: int = 0) -> list[covers.Box]:
+        """The ends that have one of some addresses, which the axis of addresses does not cut."""
+        values = [place for place, atom in enumerate(self._addresses, not self.group.outside) if atom <= addresses]
+        return [{first + self.place_of_address: bits(values)}] if values else []
+
+    @property
+    def addresses(self) -> Sequence[IntervalSet]:
+        """What the values on the axis of addresses are: for a pod, after the first one, which is to have none."""
+        return self._addresses
+
+    @property
+    def place_of_address(self) -> int:
+        """The axis of addresses, if there is one."""
+        return len(self.axes) - 1
+
+    @property
+    def places_of_namespace(self) -> dict[str, int]:
+        """The axes of the labels of an end's namespace."""
+        return {key: self._place_of_space(key) for key in self._namespace_labels}
+
+    def place_of_name(self, name: int) -> int | None:
+        """A namespace's value on the first axis; None where there is no such axis, because it is the only one."""
+        return self._names.index(name) if len(self._names) > 1 else None
+
+    def _place_of_space(self, key: str) -> int:
+        return (len(self._names) > 1) + self._namespace_labels.index(key)
+
+    def _place_of_label(self, key: str) -> int:
+        return (len(self._names) > 1) + len(self._namespace_labels) + self._labels.index(key)
+
+    # As terms
 
     def _add(self, size: int, term: Callable[[frozenset[int]], z3.BoolRef]) -> None:
         self.axes.append(Axis(size=size, term=cache(term)))
@@ -158,6 +214,21 @@ class PortAxes:
         self.axes = [Axis(size=len(self._ports), term=cache(lambda values: encoding.on(self._union(values))))]
         for key in self._named:
             self.axes.append(Axis(size=2, term=partial(_declared, encoding.flow.declares[key])))
+
+    def matching(self, items: Sequence[PortItem], *, first: int = 0) -> list[covers.Box]:
+        """The ports that a rule's items match, as boxes; without items everything, port-less protocols too."""
+        if not items:
+            return [{}]
+        numbers = union(port_box(item) for item in items if not isinstance(item, NamedPort))
+        found: list[covers.Box] = [{first: self._values(numbers)}] if numbers else []
+        for item in items:
+            if isinstance(item, NamedPort) and (item.name, item.protocol) in self._named:
+                declared = first + 1 + self._named.index((item.name, item.protocol))
+                found.append({first: self._values(port_box(item)), declared: 0b10})
+        return found
+
+    def _values(self, ports: IntervalSet) -> int:
+        return bits(place for place, atom in enumerate(self._ports) if atom <= ports)
 
     def _union(self, values: Iterable[int]) -> IntervalSet:
         return union(self._ports[value] for value in values)

@@ -39,7 +39,7 @@ class Versions:
         self.vocabulary = Vocabulary.of(joint)  # its listed namespaces are those of both
         self.listed = Both(*(_listed(program, self.vocabulary) for program in programs))
         self._ctx = z3.Context()
-        self._effort, self._seed, self.total = effort, seed, TOTAL * effort
+        self.effort, self._seed, self.total = effort, seed, TOTAL * effort
         flow = ends.variables(self.vocabulary, self._ctx)
         own = [replace(self.vocabulary, listed=listed) for listed in self.listed]
         self.boxes = Both(*(Boxes(v, p.cluster) for v, p in zip(own, programs, strict=True)))
@@ -62,7 +62,7 @@ class Versions:
 
     def query(self, *constraints: z3.BoolRef) -> Query:
         """A query for the flows that are possible and satisfy these constraints."""
-        return Query((*self._possible, *constraints), ctx=self._ctx, effort=self._effort, seed=self._seed)
+        return Query((*self._possible, *constraints), ctx=self._ctx, effort=self.effort, seed=self._seed)
 
     def apart(self) -> z3.BoolRef:
         """What `query` leaves out, because it seldom matters: the addresses of the ends differ."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from itertools import product
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -27,6 +28,7 @@ from npcompile.netset import cidrs, ports
 from npcompile.netset.ports import Protocol
 from npcompile.questions import Example, PossibleChange
 from npcompile.semantics import Reason, Side
+from npcompile.symbolic import pair_question
 from npcompile.symbolic.changes import possible_changes
 from tests.properties.relation_cases import PEERS, PORTS, dense_policies
 from tests.properties.test_diff import changed_clusters
@@ -225,6 +227,16 @@ def check_causes(world: World, one: PossibleChange) -> None:
         assert keeps.allowed or (direction, keeps.policy) in blockers
     if one.surprise is not None:
         assert world.is_surprise(one.surprise.direction, world.replayed(one.surprise.example))
+
+
+@given(two_versions())
+@CALM
+def test_boxes_and_solver_agree(programs: Both[Program]) -> None:
+    """What boxes decide is what z3 decides, down to the causes and the examples."""
+    found = possible_changes(*programs, EFFORT)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pair_question, "EFFORT_OF_STEP", 1 << 62)  # no effort buys a look at a box
+        assert possible_changes(*programs, EFFORT) == found
 
 
 @given(two_versions(), some_ends())

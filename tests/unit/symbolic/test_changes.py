@@ -14,7 +14,7 @@ from npcompile.ir.program import Program
 from npcompile.ir.versions import Change
 from npcompile.netset.ports import describe
 from npcompile.questions import PossibleChange, PossibleChanges
-from npcompile.symbolic import cover
+from npcompile.symbolic import cover, pair_question
 from npcompile.symbolic.changes import possible_changes
 from tests.unit.symbolic.build import block, named, pods, policy, port, rule, select, tcp, udp
 
@@ -160,6 +160,28 @@ def test_no_box_is_superfluous_or_can_grow() -> None:
         "opened: every pod in shop -> every pod in shop tcp/10-20",
         "opened: app=a in shop -> every pod in shop tcp/1-20",
     ]
+
+
+def crowded() -> Program:
+    """Four namespaces, each with a default-deny in both directions and rules for some of its pods."""
+    made = []
+    for space in ("one", "two", "three", "four"):
+        made.append(policy("deny", namespace=space, ingress=[], egress=[rule(udp(53))]))
+        for n in range(8):
+            peer = pods(select(), app=f"app-{n}", tier="web") if n % 2 else pods(app=f"app-{n + 1}")
+            ins, outs = rule(peer, tcp(8000 + n), port("http")), rule(block("10.0.0.0/8"), tcp(443))
+            made.append(policy(f"allow-{n}", select(app=f"app-{n}"), namespace=space, ingress=[ins], egress=[outs]))
+    return program(*made)
+
+
+@pytest.mark.parametrize("change", list(Change))
+def test_removing_and_adding_everything_is_decided(change: Change, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without asking z3 which flows they are: of whole clusters it would take more than the effort."""
+    monkeypatch.setattr(pair_question.Question, "_by_solver", None)
+    versions = (crowded(), program()) if change is Change.OPENED else (program(), crowded())
+    found = possible_changes(*versions, EFFORT)
+    assert not found.unsettled
+    assert {one.change for one in found.changes} == {change}
 
 
 def test_too_little_effort_is_said() -> None:
