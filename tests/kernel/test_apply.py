@@ -43,7 +43,7 @@ from tests.kernel.applying import (
     write,
 )
 from tests.kernel.wire import Lab, datagram, entered, forwarded, namespace, router, run
-from tests.properties.test_deltas import histories
+from tests.properties.test_deltas import dispatched, histories
 
 VARIANTS = ("legacy", "nft")
 
@@ -58,6 +58,9 @@ LOADERS: Mapping[str, Loader] = {
     "nft": IptablesLoader(variant="nft"),
     "nftables": NftablesLoader(),
 }
+
+
+__all__ = ["dispatched"]  # a fixture
 
 
 @contextmanager
@@ -95,6 +98,7 @@ def test_apply_and_detach_leave_what_is_not_ours(variant: str, tmp_path: Path) -
         npcompile(where, "apply", "--detach", "--variant", variant)
 
 
+@pytest.mark.usefixtures("dispatched")
 @pytest.mark.parametrize("variant", LOADERS)
 @settings(max_examples=6, deadline=None, derandomize=True, database=None)
 @given(history=histories())

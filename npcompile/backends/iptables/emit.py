@@ -96,26 +96,40 @@ def _chain(chain: Chain, family: Family, mark: int) -> Iterator[str]:
 
 
 def _line(line: Line, family: Family, mark: int) -> str:
-    words = [_match(match, family, mark) for match in line.matches]
+    """As `iptables-save` writes it, with the protocol first, so that what is loaded can be compared with it as text."""
+    words = [f"-p {word}" for match in line.matches if (word := _protocol_of(match, family)) is not None]
+    words += [word for match in line.matches if (word := _match(match, family, mark))]
     if line.rule is not None:
         words.append(f'-m comment --comment "{line.rule}"')
     words.append(_action(line.action, mark))
     return " ".join(words)
 
 
+def _protocol_of(match: Match, family: Family) -> str | None:
+    """The protocol that a match asks for."""
+    match match:
+        case OfProtocol() | ToPorts():
+            return _protocol(match.protocol, family)
+        case OfIcmpV6Type():
+            return _protocol(Protocol.ICMP, Family.V6)
+        case _:
+            return None
+
+
 def _match(match: Match, family: Family, mark: int) -> str:
+    """What it asks beside the protocol."""
     match match:
         case InSet():
             sides = f"{match.side.value},{match.side.value}" if match.kind is SetKind.PORTS else match.side.value
             return f"-m set --match-set {match.name} {sides}"
         case OfProtocol():
-            return f"-p {_protocol(match.protocol, family)}"
+            return ""  # its protocol is all
         case ToPorts():
             return _ports(match)
         case InState():
             return f"-m conntrack --ctstate {match.state.value}"
         case OfIcmpV6Type():
-            return f"-p ipv6-icmp -m icmp6 --icmpv6-type {match.number}"
+            return f"-m icmp6 --icmpv6-type {match.number}"
         case ToItself():
             return f'-m bpf --bytecode "{_SAME_ADDRESS[family]}"'
         case Unmarked():
@@ -133,8 +147,8 @@ def _protocol(protocol: Protocol, family: Family) -> str:
 def _ports(match: ToPorts) -> str:
     spans = [str(first) if first == last else f"{first}:{last}" for first, last in match.ranges]
     if len(spans) == 1:
-        return f"-p {match.protocol} -m {match.protocol} --dport {spans[0]}"
-    return f"-p {match.protocol} -m multiport --dports {','.join(spans)}"
+        return f"-m {match.protocol} --dport {spans[0]}"
+    return f"-m multiport --dports {','.join(spans)}"
 
 
 def _action(action: Action | Jump | Goto, mark: int) -> str:

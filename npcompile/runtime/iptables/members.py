@@ -25,7 +25,7 @@ from npcompile.backends.iptables import names
 
 _ASKS = re.compile(r"--match-set (\S+) ")
 _PASSES = re.compile(rf"-m set --match-set (\S+) src -m set --match-set \1 dst (?:-j RETURN|-g {names.ACCEPT})")
-_DISPATCHES = re.compile(r"-m set --match-set (?P<set>\S+) (?:src|dst) (?P<rest>.+)")
+_DISPATCHES = re.compile(r"(?P<protocol>-p \S+ )?-m set --match-set (?P<set>\S+) (?:src|dst) (?P<rest>.+)")
 _ALLOWED = (f"-g {names.ALLOW}", "-j ACCEPT")
 
 
@@ -106,6 +106,8 @@ def _roles(line: str, direction: Role | None, *, inner: bool) -> Iterator[tuple[
     if direction is None or asked is None:
         allowing = direction is None and line.endswith(_ALLOWED) and "!" not in line
         yield from ((name, Role.ALLOWING if allowing else Role.UNKNOWN) for name in _ASKS.findall(line))
+    elif asked["protocol"] and asked["rest"].startswith((_TO_PROFILE, _TO_DOOR)):
+        yield asked["set"], Role.UNKNOWN
     elif asked["rest"].startswith(_TO_PROFILE):
         yield asked["set"], direction
     elif asked["rest"].startswith(_TO_DOOR) and not inner:

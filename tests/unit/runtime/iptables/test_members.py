@@ -282,16 +282,17 @@ def test_behind_a_door_a_profiles_lines_may_stand_behind_its_set() -> None:
             "-m set --match-set early src -m set --match-set late dst -g NPC-ALLOW",
         ),
         "NPC-DIS-x": (
-            "-m set --match-set one src -p tcp -m tcp --dport 80 -m set --match-set peers dst -g NPC-ALLOW",
+            "-p tcp -m set --match-set one src -m tcp --dport 80 -m set --match-set peers dst -g NPC-ALLOW",
             "-m set --match-set one src -j NPC-POL-x",
             "-m set --match-set two src -m set ! --match-set negated dst -g NPC-ALLOW",
             "-m set --match-set three src -g NPC-DIS-x",
+            "-p tcp -m set --match-set some src -g NPC-PRO-x",
         ),
     }
     assert roles(chains) == {
         "door": Role.EGRESS_DOOR,
         **dict.fromkeys(("one", "two", "three"), Role.EGRESS),
         "peers": Role.ALLOWING,
-        **dict.fromkeys(("early", "negated"), Role.UNKNOWN),
+        **dict.fromkeys(("early", "negated", "some"), Role.UNKNOWN),
         "late": Role.ALLOWING,
     }
