@@ -6,7 +6,9 @@ mixture of both would let through what neither does.
 
 from __future__ import annotations
 
+import itertools
 import random
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_network
@@ -15,6 +17,7 @@ import pytest
 
 from npcompile.netset.cidrs import Family
 from npcompile.readers.bpf_maps import read_maps
+from npcompile.runtime.bpf import libbpf
 from npcompile.runtime.bpf import maps as maps_module
 from npcompile.runtime.bpf.events import Reason
 from npcompile.runtime.bpf.layout import NETWORKS, PACKED, POLICY, TABLES, Image, pack, seen, word
@@ -312,3 +315,34 @@ def test_crowded_tables() -> None:
             reason = b.out(f.ipv4(A, peers[0], f.TCP, f.tcp(40001, port)))
             assert reason is (Reason.ALLOWED_BY_RULE if port in ports else Reason.NO_RULE)
         assert b.out(f.ipv4(A, "10.1.9.9", f.TCP, f.tcp(40000, 80))) is Reason.NO_RULE
+
+
+@pytest.mark.parametrize("batch", [1, 16, 4096])
+def test_all_keys_of_a_map_that_programs_change(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read while others come and push out what is old."""
+    free = {"pod": "n/a", "id": 1, "egress": 0, "ingress": 0, "addresses": [A]}
+    monkeypatch.setattr(libbpf, "_BATCH", batch)
+    with bench() as b:
+        b.bind(document(endpoints=[free], addresses=[{"address": A, "identity": 1}]))
+        sent = b.object.program("np_from_pod")
+        for port in range(1, 2_001):
+            sent.run(f.ip(A, B, 17, f.udp(port, 53)), b.context())
+        flows = b.maps["np_flows4"]
+        assert sorted(flows.keys_in_use()) == sorted(flows.all_keys())
+        assert len({*flows.keys_in_use()}) == 2_000
+        done = threading.Event()
+
+        def flood() -> None:
+            for port in itertools.cycle(range(2_000, 65_000)):
+                sent.run(f.ip(A, B, 17, f.udp(port, 53)), b.context())
+                if done.is_set():
+                    return
+
+        sender = threading.Thread(target=flood)
+        sender.start()
+        try:
+            for _ in range(20):
+                assert 1_000 < len(flows.keys_in_use()) <= 2 * flows.max_entries
+        finally:
+            done.set()
+            sender.join()

@@ -157,7 +157,7 @@ class Map:
         _check(_library().bpf_map_delete_elem(self.fd, key), f"delete from {self.name}")
 
     def all_keys(self) -> list[bytes]:
-        """All keys, as far as nobody deletes meanwhile."""
+        """All keys, where nobody deletes meanwhile: else the kernel begins again, and may never come to an end."""
         found: list[bytes] = []
         key: bytes | None = None
         following = ctypes.create_string_buffer(self.key_size)
@@ -165,6 +165,29 @@ class Map:
             key = following.raw
             found.append(key)
         return found
+
+    def keys_in_use(self) -> list[bytes]:
+        """The keys of a hash that programs change meanwhile, bucket by bucket: none that stays is missing."""
+        found: list[bytes] = []
+        options = _BatchOptions(ctypes.sizeof(_BatchOptions), 0, 0)
+        place, following, room, begun = c_uint32(), c_uint32(), _BATCH, False
+        while True:
+            keys = ctypes.create_string_buffer(room * self.key_size)
+            values = ctypes.create_string_buffer(room * self.value_size)
+            count = c_uint32(room)
+            start = byref(place) if begun else None
+            result = _library().bpf_map_lookup_batch(
+                self.fd, start, byref(following), keys, values, byref(count), byref(options)
+            )
+            if result == -errno.ENOSPC:  # a bucket holds more
+                room *= 2
+                continue
+            if result != -errno.ENOENT:  # which is the end
+                _check(result, f"read {self.name}")
+            found += (keys.raw[n * self.key_size : (n + 1) * self.key_size] for n in range(count.value))
+            if result:
+                return found
+            place, begun = c_uint32(following.value), True
 
     def entries(self) -> Mapping[bytes, bytes]:
         """Every entry of a map without per-processor values."""

@@ -239,7 +239,7 @@ def _forget_flows(maps: Mapping[str, Map], indices: Collection[int]) -> None:
     gone = {word(index) for index in indices}
     for name in FLOWS:
         if name in maps:
-            maps[name].delete_all([key for key in maps[name].all_keys() if key[:4] in gone])
+            maps[name].delete_all([key for key in maps[name].keys_in_use() if key[:4] in gone])
 
 
 def _index(key: bytes) -> int:
