@@ -19,7 +19,7 @@ static __always_inline bool link_local(const __be32 *address)
  */
 static __always_inline bool on_link(const struct context *c, const __be32 *address)
 {
-	if (link_local(address) || (address[0] & bpf_htonl(0xFF000000)) == bpf_htonl(0xFF000000))
+	if (link_local(address) || (address[0] & bpf_htonl(0xFF0F0000)) == bpf_htonl(0xFF020000))
 		return true;
 	return find(&np_addresses6, c->state, ADDRESSES6, c->slot, address, 4);
 }
@@ -31,7 +31,7 @@ static __always_inline bool advertises_own(struct __sk_buff *skb, const struct p
 
 	if (p->offset + 24 > p->end || !LOAD(skb, p->offset + 8, target, sizeof(target)))
 		return false;
-	return link_local(target) || same6(target, own->address6);
+	return link_local(target) || (same6(target, own->address6) && !unspecified(target));
 }
 
 /* What IPv6 needs to work at all.  0: it is none of that, and is judged as any other packet. */

@@ -298,6 +298,27 @@ static __always_inline int read_transport(struct __sk_buff *skb, struct packet *
 
 /* --- IP --- */
 
+#define LOOSE_SOURCE_ROUTE 131
+#define STRICT_SOURCE_ROUTE 137
+#define MOST_OPTIONS 40 /* bytes */
+
+/* Whether the options may tell routers another destination (RFC 791).  To find where each option starts would take a loop: a
+ * byte that would start a source route counts wherever it is.
+ */
+static __always_inline bool may_be_source_routed(struct __sk_buff *skb, __u32 size)
+{
+	__u8 options[MOST_OPTIONS] = {};
+	bool found = false;
+
+	asm volatile("" : "+r"(size)); /* the verifier must see the bounds where they are used */
+	if (!size || size > sizeof(options) || !LOAD(skb, ETHERNET + sizeof(struct ipv4), options, size))
+		return true;
+#pragma unroll
+	for (int i = 0; i < MOST_OPTIONS; i++)
+		found |= options[i] == LOOSE_SOURCE_ROUTE || options[i] == STRICT_SOURCE_ROUTE;
+	return found;
+}
+
 static __always_inline int read_ipv4(struct __sk_buff *skb, struct packet *p, const struct ipv4 *ip)
 {
 	__u32 header = (ip->version_and_words & 0xF) * 4, length = bpf_ntohs(ip->length);
@@ -321,6 +342,8 @@ static __always_inline int read_ipv4(struct __sk_buff *skb, struct packet *p, co
 		return FIRST_FRAGMENT;
 	if (!ip->protocol)
 		return PROTOCOL_ZERO;
+	if (header > sizeof(*ip) && may_be_source_routed(skb, header - sizeof(*ip)))
+		return ROUTING_HEADER;
 	p->offset = ETHERNET + header;
 	p->end = ETHERNET + length;
 	p->loaded = ETHERNET + sizeof(*ip);

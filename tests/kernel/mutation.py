@@ -38,7 +38,7 @@ def right(chosen: random.Random, ends: Sequence[str], ports: Sequence[int]) -> b
             following = kind
         return f.ipv6(src, dst, chosen.choice((0, following, following)), chain)
     if ":" not in src and chosen.random() < 0.25:
-        options = chosen.randbytes(4 * chosen.randint(1, 10))
+        options = bytes(chosen.choice((1, 7, 68, 131, 137, 148, *range(8))) for _ in range(4 * chosen.randint(1, 10)))
         return f.ipv4(src, dst, protocol, payload, options=options)
     return f.ip(src, dst, protocol, payload)
 

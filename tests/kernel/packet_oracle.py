@@ -90,6 +90,7 @@ def read4(data: bytes) -> Packet | Reason:
         (fragment & 0x1FFF, R.LATER_FRAGMENT),
         (fragment & 0x2000, R.FIRST_FRAGMENT),
         (data[9] == 0, R.PROTOCOL_ZERO),
+        ({131, 137} & {*data[20:header]}, R.ROUTING_HEADER),  # what would start a source route
     )
     for is_so, reason in wrong:
         if is_so:
@@ -313,7 +314,8 @@ class Oracle:
         return None
 
     def _on_link(self, address: Address) -> bool:
-        return address.is_multicast or address.is_link_local or address in self.neighbours
+        multicast = address.packed[0] == 0xFF and address.packed[1] & 15 == 2  # of the link's scope: RFC 4291, 2.7
+        return multicast or address.is_link_local or address in self.neighbours
 
     def _by_policy(self, packet: Packet, direction: Direction, *, local: bool) -> Reason:
         if direction is Direction.INGRESS and (local or packet.src in self.node):

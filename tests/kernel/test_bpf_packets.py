@@ -113,6 +113,21 @@ def test_ip_options_do_not_shift_the_port(b: Bench, words: int) -> None:
         assert send(f.ipv4(source, destination, f.TCP, SYN_80, options=b"\1" * (4 * words))) is R.ALLOWED_BY_RULE
 
 
+@pytest.mark.parametrize("kind", [131, 137])
+@pytest.mark.parametrize("before", [0, 1, 33])
+def test_source_routes_are_dropped(b: Bench, kind: int, before: int) -> None:
+    """The packet would go on to where no policy was asked about."""
+    options = (b"\1" * before + bytes([kind, 7, 4]) + bytes([192, 0, 2, 9])).ljust(40, b"\0")
+    assert b.out(f.ipv4(POD, PEER, f.TCP, SYN_80, options=options)) is R.ROUTING_HEADER
+    assert b.into(f.ipv4(PEER, POD, f.TCP, SYN_80, options=options)) is R.ROUTING_HEADER
+
+
+def test_other_options_pass(b: Bench) -> None:
+    alert, stamps, record = bytes([148, 4, 0, 0]), bytes([68, 12, 5, 0]) + bytes(8), bytes([7, 7, 4]) + bytes(5)
+    for options in (alert, stamps, record, alert + stamps + record):
+        assert b.out(f.ipv4(POD, PEER, f.TCP, SYN_80, options=options)) is R.ALLOWED_BY_RULE
+
+
 @pytest.mark.parametrize("offset", [1, 2, 0x1FFF])
 def test_later_fragments_are_dropped(b: Bench, offset: int) -> None:
     for more in (0, 0x2000):
@@ -256,6 +271,7 @@ def test_neighbour_discovery_is_no_way_out(b: Bench, kind: int) -> None:
     payload = f.icmp(kind, payload=ip_address(POD6).packed + b"secret")
     assert b.out(f.ipv6(POD6, "2001:db8::1", f.ICMP6, payload, hops=255)) is R.NO_RULE
     assert b.out(f.ipv6(POD6, OTHER6, f.ICMP6, payload, hops=255)) is R.NO_RULE  # no address that the maps know
+    assert b.out(f.ipv6(POD6, "ff05::2", f.ICMP6, payload, hops=255)) is R.NO_RULE  # a wider scope than the link
 
 
 def test_a_pod_advertises_no_address_but_its_own(b: Bench) -> None:
