@@ -83,7 +83,9 @@ class Talk:
         source, destination = self.ports[way], self.ports[1 - way]
         match self.protocol:
             case f.TCP:
-                payload = f.tcp(source, destination, chosen.choice(FLAGS))
+                # Most belong to a flow that goes on.
+                flags = f.ACK if chosen.random() < 0.8 else chosen.choice((f.SYN, f.SYN, *FLAGS))
+                payload = f.tcp(source, destination, flags)
             case f.UDP:
                 payload = f.udp(source, destination)
             case f.SCTP:
@@ -152,6 +154,24 @@ def lengths(chosen: random.Random, frame: bytearray) -> None:
             frame[at : at + 2] = b"\0\0"
 
 
+def shape(chosen: random.Random, frame: bytearray) -> None:
+    """A header of another size, or another protocol, than what follows is."""
+    if len(frame) < 54:
+        return
+    if frame[12:14] != b"\x08\0":
+        frame[20] = chosen.choice(INTERESTING)
+        return
+    match chosen.randrange(3):
+        case 0:
+            frame[14] = 0x40 | chosen.choice((4, 6, 6, 7, 10, 15))
+        case 1:
+            frame[23] = chosen.choice((6, 17, 132, 1, 47))
+        case _:
+            at = 14 + 4 * (frame[14] & 15) + 12  # TCP's data offset
+            if at < len(frame):
+                frame[at] = chosen.choice((0, 1, 4, 4, 6, 8, 15)) << 4
+
+
 def cut(chosen: random.Random, frame: bytearray) -> None:
     """The end is missing."""
     del frame[chosen.randrange(14, max(15, len(frame))) :]
@@ -165,7 +185,7 @@ def pad(chosen: random.Random, frame: bytearray) -> None:
 def fragment(chosen: random.Random, frame: bytearray) -> None:
     """IPv4's flags and offset."""
     if frame[12:14] == b"\x08\x00" and len(frame) > 22:
-        frame[20:22] = chosen.choice((0x2000, 0x4000, 0x8000, 0x0001, 0x2001, 0x1FFF, 0x0100)).to_bytes(2)
+        frame[20:22] = chosen.choice((0x2000, 0x2000, 0x2000, 0x4000, 0x8000, 1, 0x2001, 0x1FFF)).to_bytes(2)
 
 
 def tag(chosen: random.Random, frame: bytearray) -> None:
@@ -179,7 +199,9 @@ def retype(chosen: random.Random, frame: bytearray) -> None:
     frame[12:14] = chosen.choice(TYPES).to_bytes(2)
 
 
-CHANGES: tuple[Change, ...] = (flip, flip, edge, edge, edge, lengths, lengths, cut, pad, fragment, tag, retype)
+CHANGES: tuple[Change, ...] = (
+    flip, edge, edge, edge, lengths, lengths, shape, shape, shape, cut, pad, fragment, fragment, tag, retype,
+)  # fmt: skip
 
 
 def hostile(chosen: random.Random, ends: Sequence[str], ports: Sequence[int], talks: Sequence[Talk]) -> bytes:
