@@ -46,7 +46,11 @@ _WORDS: tuple[tuple[str, str, str], ...] = (
     ("_RSQB", "`]`", "attributes are `[severity=warning, until=2027-01-31]`"),
     ("$END", "the end of the sentence", ""),
 )
-_BEHIND = "`on tcp/8080` limits ports, `except A -> B` takes flows out, `[severity=warning]` comes last"
+_BEHIND = {
+    "_ON": "`on tcp/8080` limits ports",
+    "_EXCEPT": "`except A -> B` takes flows out",
+    "_LSQB": "`[severity=warning]` comes last",
+}
 _MEANT = {
     "any": "`*` is every pod and the world",
     "all": "`*` is every pod and the world",
@@ -77,8 +81,9 @@ def said(accepted: Set[str], text: str, at: int) -> tuple[int, str, str]:
     if len(choices) > 1 and _ENDPOINT in accepted:
         choices = choices[:1]
     words = _listed([word for word, _ in choices])
-    usual = _BEHIND if "$END" in accepted else choices[0][1] if choices else ""
-    advice = _meant(accepted, piece, text[at + len(piece) :]) or usual
+    behind = ", ".join(advice for terminal, advice in _BEHIND.items() if terminal in accepted)
+    usual = behind if "$END" in accepted else choices[0][1] if choices else ""
+    advice = _meant(accepted, piece, text[at:]) or usual
     return len(piece), f"expected {words}, found {_described(piece)}", advice
 
 
@@ -100,7 +105,7 @@ def _described(piece: str) -> str:
 
 
 def _meant(accepted: Set[str], piece: str, rest: str) -> str:
-    """What was probably meant; empty where nobody can tell."""
+    """What was probably meant by a piece, with which the rest of the text begins; empty where nobody can tell."""
     if piece.isspace() or not piece.isprintable():
         return "separate words with plain blanks" if piece.isspace() else ""
     if piece.startswith('"') and piece.count('"') == 1:
@@ -111,7 +116,9 @@ def _meant(accepted: Set[str], piece: str, rest: str) -> str:
     if piece in ("=>", "→", "to", "-->", "–>") and "_ARROW" in accepted:
         return "write `->` between source and destination"
     if _ENDPOINT in accepted:
-        return _meant_endpoint(piece)
+        return _meant_endpoint(piece, rest)
+    if piece == "*" and "_SLASH" in accepted:
+        return "write `pod()` for the pods of every namespace, `pod(key=value)` for some of them"
     if "*" in piece and accepted & {"VALUE", "_EQUALS", "_AND", "KEY"}:
         return "labels are compared whole: list the values with `key in (a, b)`, or write `key` for any value"
     if "=" in piece and "_SLASH" in accepted:
@@ -120,12 +127,25 @@ def _meant(accepted: Set[str], piece: str, rest: str) -> str:
         return "write `&` where both must hold, `|` where one is enough"
     if piece.lower() in ("port", "ports", "tcp", "udp") or piece.startswith((":", "tcp/", "udp/")):
         return "write `on tcp/8080`" if "_ON" in accepted else ""
-    if piece in _FORMS and rest[:1].isspace() and "$END" in accepted:
+    if piece in ("on", "except") and "$END" in accepted:
+        return _meant_behind(accepted, piece)
+    if piece in _FORMS and rest[len(piece) :][:1].isspace() and "$END" in accepted:
         return "a sentence begins its own line, indented no deeper than the one before"
     return _MEANT.get(piece.lower(), "") if "$END" not in accepted or piece in ("and", "or") else ""
 
 
-def _meant_endpoint(piece: str) -> str:
+def _meant_behind(accepted: Set[str], piece: str) -> str:
+    """Of a part that cannot stand at the end of this sentence."""
+    if piece == "except":
+        return "only `deny` and `allow` have exceptions; beside `only A may reach B`, write `deny * -> B except A -> B`"
+    if "_COMMA" in accepted:
+        return "write all ports after one `on`: `on tcp/80, udp/53`"
+    return "leave it out: isolation is of every port"
+
+
+def _meant_endpoint(piece: str, rest: str) -> str:
+    if found := re.match(r"pods?:([-a-z0-9]*)", rest):
+        return f"write `pod(key=value)` for pods by their labels, `ns:{found[1] or 'NAME'}` for those of a namespace"
     name, slash, label = piece.partition("/")
     if slash and _NAME.fullmatch(name) and label:
         return f"write `ns:{name}/…` for pods of the namespace `{name}`, as `ns:{name}/key=value`"
