@@ -22,7 +22,7 @@ from npcompile.driver.replay import Replayer
 from npcompile.frontend import load
 from npcompile.ir.policy import Policy
 from npcompile.ir.program import Program
-from npcompile.questions import Confirmer, Engine
+from npcompile.questions import Confirmer, Engine, NoWayIn
 from npcompile.source import SourceFile
 
 UNDECIDED = RuleCode(code="NPC901", slug="undecided", severity=Severity.ERROR, kind=Kind.PROVED)
@@ -118,7 +118,8 @@ def check_program(program: Program, options: CheckOptions, progress: Progress = 
         scope=Scope.ANY_POD if symbolic else Scope.INVENTORY,
         engine=engine,
         any_pod=lambda some: _symbolic_engine(_only(program, some), options.effort),
-        everywhere=lambda answer: None if symbolic else confirmer().holds(answer),
+        # That of no rules none lets anything in needs no confirming
+        everywhere=lambda answer: None if symbolic else answer == NoWayIn(rules=()) or confirmer().holds(answer),
         half_open=cache(lambda: tuple(engine.half_open())),
         ways_in=cache(lambda: tuple(engine.ways_in())),
         pods=cache(lambda: Pods(program.cluster)),

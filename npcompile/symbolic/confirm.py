@@ -37,8 +37,6 @@ class Confirmation:
 
     def holds(self, answer: Universal) -> bool:
         """Whether an answer holds for all that could exist, as far as could be shown."""
-        if isinstance(answer, NoWayIn) and not answer.rules:
-            return True
         return not self._is_refuted(answer) and self._prover.holds(answer)
 
     @cached_property
