@@ -176,7 +176,7 @@ class _Telling:
         found += [self._remarked(VACUOUS, severity, one) for one in judged.empty]
         found += [self._remarked(IDLE, IDLE.severity, one) for one in judged.doubts]
         if judged.outcome is Outcome.UNKNOWN:
-            message = f"undecided: `{assertion.title}`"
+            message = f"`{assertion.title}` was not decided"
             found.append(diagnose(UNDECIDED, assertion.span, message, help="try again with a larger `--effort`"))
         return Tested(judged=judged, severity=severity, diagnostics=tuple(found))
 
@@ -225,7 +225,7 @@ class _Telling:
         """Two sentences that cannot both hold."""
         one, other = found.allowing, found.denying
         if found.example is None:
-            message = f"undecided: whether `{one.title}` and `{other.title}` contradict each other"
+            message = f"it was not decided whether `{one.title}` and `{other.title}` contradict each other"
             return diagnose(UNDECIDED, one.span, message, help="try again with a larger `--effort`")
         return Diagnostic(
             rule=CONTRADICTION,
