@@ -94,7 +94,8 @@ def _closing(report: DiffReport) -> str:
     policies = comparison.policies
     counts = [(policies.added, "added"), (policies.removed, "removed"), (policies.changed, "changed")]
     words = ", ".join(f"{len(names)} {word}" for names, word in counts if names)
-    parts.append(f"policies: {words or 'all equal'}")
+    idle = f" ({len(report.idle)} without a pod here: `--symbolic` says what that changes)" if report.idle else ""
+    parts.append(f"policies: {words or 'all equal'}{idle}")
     if not comparison.complete:
         parts.append("the difference is intricate: some boxes could be larger")
     return "; ".join([*parts, f"{report.seconds:.2f} s"])

@@ -23,7 +23,7 @@ from npcompile.driver.exit_codes import Exit
 from npcompile.driver.inputs import STDIN, read_sources
 from npcompile.driver.revisions import is_absent, is_revision, read_revision
 from npcompile.frontend import Loaded, codes, load
-from npcompile.ir.cluster import Cluster, Namespace
+from npcompile.ir.cluster import Cluster, Namespace, Pod
 from npcompile.ir.flow import Flow, Verdict
 from npcompile.ir.policy import Direction, Policy, Rule
 from npcompile.ir.printer import class_text
@@ -91,7 +91,9 @@ class Confirmed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiffReport:
-    """Everything that differs.  `undecided` tells what is not known."""
+    """Everything that differs.  `undecided` tells what is not known, `idle` which of the policies that differ select no
+    pod of the input, in either version: of those an inventory's answer says nothing.
+    """
 
     scope: Scope
     options: DiffOptions
@@ -99,6 +101,7 @@ class DiffReport:
     changes: tuple[Confirmed, ...]
     diagnostics: tuple[Diagnostic, ...]
     undecided: str | None
+    idle: tuple[str, ...]
     exit_code: Exit
     seconds: float
 
@@ -129,6 +132,7 @@ def run_diff(options: DiffOptions) -> DiffReport:
         changes=changes,
         diagnostics=tuple(dict.fromkeys((*loaded.old.diagnostics, *loaded.new.diagnostics))),
         undecided=undecided,
+        idle=_idle(programs, comparison) if scope is Scope.INVENTORY else (),
         exit_code=_exit(comparison, undecided, options.fail_on),
         seconds=time.perf_counter() - started,
     )
@@ -202,6 +206,20 @@ def _undecided(programs: Both[Program], comparison: Comparison, scope: Scope) ->
         "no pod is in both OLD and NEW, so no flow was compared; pods are told by namespace and name: give the same "
         "pods or workloads to both with `--inventory PATH`, or compare for every pod that could exist with `--symbolic`"
     )
+
+
+def _idle(programs: Both[Program], comparison: Comparison) -> tuple[str, ...]:
+    changes = comparison.policies
+    names = dict.fromkeys((*changes.added, *changes.removed, *changes.changed))
+    felt: set[str] = set()
+    for program in programs:
+        pods: dict[str, list[Pod]] = {}
+        for pod in program.cluster.pods:
+            pods.setdefault(pod.namespace, []).append(pod)
+        for policy in program.policies:
+            if str(policy) in names and any(semantics.selects(policy, pod) for pod in pods.get(policy.namespace, ())):
+                felt.add(str(policy))
+    return tuple(name for name in names if name not in felt)
 
 
 def _unsettled(questions: Iterable[Unsettled]) -> str:

@@ -424,3 +424,14 @@ def test_what_a_commit_does_not_hold_is_refused(repository: Repository) -> None:
     assert refused.code == 2
     assert "is a submodule" in refused.err
     assert repository.diff("git:HEAD:k8s/all.yaml", "k8s").code in (0, 1)
+
+
+def test_policies_that_select_no_pod_are_counted(tmp_path: Path) -> None:
+    """What changes in a policy of another namespace cannot be seen in this inventory."""
+    elsewhere = POLICY.replace("namespace: shop", "namespace: bank")
+    old = write(tmp_path / "old.yaml", WORKLOADS, POLICY, elsewhere)
+    new = write(tmp_path / "new.yaml", WORKLOADS, TWO_PORTS, elsewhere.replace("port: 80", "port: 81"))
+    both = npcompile("diff", old, new)
+    assert "policies: 2 changed (1 without a pod here: `--symbolic` says what that changes)" in both.err
+    assert "without a pod" not in npcompile("diff", old, new, "--symbolic").err
+    assert "without a pod" not in npcompile("diff", old, old).err
