@@ -40,12 +40,21 @@ def artifact(made_of: Program, options: Options | None = None) -> Stored:
     return Stored(target="bpf", files=BpfTarget().emit(made_of, options or Options()).files, manifest={})
 
 
+def refusal() -> OSError:
+    return OSError(errno.ENOMEM, "refused by the test")
+
+
+class Killed(BaseException):
+    """What stands for SIGKILL: nothing of ours catches it."""
+
+
 @dataclass(slots=True)
 class Refusals:
-    """Calls are counted; from the one `at` on, `many` are refused."""
+    """Calls are counted; from the one `at` on, `many` fail."""
 
     at: int = -1
     many: int = 0
+    how: Callable[[], BaseException] = refusal
     seen: list[str] = field(default_factory=list)
 
     def asked(self, what: str) -> bool:
@@ -53,17 +62,13 @@ class Refusals:
         return 0 <= self.at <= len(self.seen) - 1 < self.at + self.many
 
     @contextmanager
-    def refusing(self, at: int, many: int) -> Iterator[None]:
+    def refusing(self, at: int, many: int, how: Callable[[], BaseException] = refusal) -> Iterator[None]:
         self.seen.clear()
-        self.at, self.many = at, many
+        self.at, self.many, self.how = at, many, how
         try:
             yield
         finally:
             self.at = -1
-
-
-def refusal() -> OSError:
-    return OSError(errno.ENOMEM, "refused by the test")
 
 
 class Route:
@@ -74,7 +79,7 @@ class Route:
 
     def tc(self, command: str, *arguments: object, **options: object) -> None:
         if self._refusals.asked(f"tc {command}"):
-            raise refusal()
+            raise self._refusals.how()
         self._real.tc(command, *arguments, **options)  # type: ignore[attr-defined]
 
     def __getattr__(self, name: str) -> object:
@@ -94,7 +99,7 @@ def refusals(monkeypatch: pytest.MonkeyPatch) -> Refusals:
                 if name == "put_all":  # the kernel has taken some
                     entries = list(arguments[1])  # type: ignore[call-overload]
                     real(arguments[0], entries[: len(entries) // 2], *arguments[2:])
-                raise refusal()
+                raise counted.how()
             return real(*arguments, **named)
 
         return act
@@ -201,7 +206,7 @@ def test_what_cannot_be_rolled_back_is_repaired_by_the_next_one(change: str, ref
         places = calls(refusals, old, new)
         before = node.verdicts(WEB)
         failed = 0
-        for at, what in places[::4]:
+        for at, what in places[::5]:
             try:
                 with refusals.refusing(at, 1_000_000):
                     load(new)
@@ -213,6 +218,25 @@ def test_what_cannot_be_rolled_back_is_repaired_by_the_next_one(change: str, ref
             assert node.verdicts(WEB) == before, what
             assert LOADER.delta(old).steps == (), what
         assert failed > 0 or change == "the first one"
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_after_a_kill_at_any_call_the_next_one_carries_on(change: str, refusals: Refusals) -> None:
+    old, new = CHANGES[change]
+    with made() as node:
+        load(new)
+        after = node.verdicts(WEB)
+        places = calls(refusals, old, new)
+        before = node.verdicts(WEB)
+        for at, what in places[::3]:
+            with refusals.refusing(at, 1, Killed), pytest.raises(Killed):
+                load(new)
+            for flow, passed in node.verdicts(WEB).items():
+                assert (before[flow] and after[flow]) <= passed <= (before[flow] or after[flow]), (what, flow)
+            load(new)
+            assert node.verdicts(WEB) == after, what
+            assert LOADER.delta(new).steps == (), what
+            load(old)
 
 
 def test_an_interface_that_goes_before_it_is_attached(monkeypatch: pytest.MonkeyPatch) -> None:
