@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
@@ -63,7 +64,7 @@ class PolicyIndex:
         its rules do not match them.
         """
         for box in boxes:
-            yield from self._index.parts(box, self._keeping(number, direction), steps)
+            yield from self._outside(box, self._keeping(number, direction), steps)
 
     def closed(self, number: int, direction: Direction, boxes: Iterable[Box], steps: Steps) -> Iterator[Box]:
         """The parts of some of the flows that its rules match that a policy opens alone: another one isolates the near
@@ -71,10 +72,17 @@ class PolicyIndex:
         """
         others = self._isolating[direction] & ~self.own[number]
         for box in boxes:
-            for part in self._index.parts(box, self._allowing[direction] & ~self.own[number], steps, others):
+            for part in self._outside(box, self._allowing[direction] & ~self.own[number], steps, others):
                 yield from self._cut(part, others)
 
-    def changing(self, number: int, direction: Direction) -> Iterator[tuple[Box, Sequence[Box]]]:
+    def _outside(self, box: Box, among: int, steps: Steps, within: int | None = None) -> Iterator[Box]:
+        """`Index.parts`, after one that is mostly found sooner, as few ask for more."""
+        first = self._index.outside(box, among, steps, within)
+        if first is not None:
+            yield first
+            yield from self._index.parts(box, among, steps, within)
+
+    def changing(self, number: int, direction: Direction) -> Iterator[tuple[Box, Iterator[Box]]]:
         """All that `opened` and `closed` find, as boxes, each without others."""
         for box in self.subjects(number):
             yield box, self._meeting(box, self._keeping(number, direction))
@@ -88,8 +96,8 @@ class PolicyIndex:
         own = self.own[number]
         return self._isolating[direction] & ~own | self._allowing[direction] & own
 
-    def _meeting(self, box: Box, among: int) -> Sequence[Box]:
-        return [self._index.boxes[number] for number in members(self._index.meeting(box, among))]
+    def _meeting(self, box: Box, among: int) -> Iterator[Box]:
+        return (self._index.boxes[number] for number in members(self._index.meeting(box, among)))
 
     # Redundancy
 
@@ -110,12 +118,7 @@ class PolicyIndex:
             if helping is None:
                 return [single]
             candidates = [one for one in rest if helping & self.own[one]]
-        near = 0
-        for box in self.subjects(number):
-            near |= self._index.meeting(box, among)
-        others = self._owning(near)
-        own = [self.own[one] & among for one in others]
-        return [others[place] for place in irredundant(own, lambda kept: self._missed(number, kept, steps))]
+        return irredundant(_Left(self._owners, among), lambda kept: self._missed(number, kept, steps))
 
     def suffice(self, policy: Policy, others: Iterable[Policy], steps: Steps) -> bool:
         """Whether some others do all that a policy does."""
@@ -154,3 +157,19 @@ class PolicyIndex:
 
     def _owning(self, boxes: int) -> list[int]:
         return sorted({self._owners[number] for number in members(boxes)})
+
+
+class _Left:
+    """The policies whose boxes are `among` those left, by number: an `Ordered`."""
+
+    def __init__(self, owners: Sequence[int], among: int) -> None:
+        self._owners, self._among = owners, among
+
+    def since(self, place: int) -> int:
+        """The boxes from those of a policy on."""
+        first = bisect_left(self._owners, place)
+        return self._among >> first << first
+
+    def last(self, some: int) -> int:
+        """The last policy that has some of these boxes."""
+        return self._owners[(some & self._among).bit_length() - 1]

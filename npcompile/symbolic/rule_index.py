@@ -8,7 +8,7 @@ from itertools import accumulate, pairwise
 from npcompile.questions import RuleOf
 from npcompile.symbolic.bitsets import members
 from npcompile.symbolic.covers import Box, Index, Steps, point_of
-from npcompile.symbolic.irredundant import irredundant
+from npcompile.symbolic.irredundant import Listed, irredundant
 from npcompile.symbolic.space import Space
 
 
@@ -53,8 +53,8 @@ class RuleIndex:
         for box in boxes:
             near |= self._index.meeting(box, among)
         owners = sorted(self._owning(near))
-        own = [near & self.own[one] for one in owners]
-        return [owners[place] for place in irredundant(own, lambda kept: self._missed(boxes, kept, near, steps))]
+        things = Listed([near & self.own[one] for one in owners])
+        return [owners[place] for place in irredundant(things, lambda kept: self._missed(boxes, kept, near, steps))]
 
     def _missed(self, boxes: Iterable[Box], kept: int, near: int, steps: Steps) -> int | None:
         """The boxes of `near` that contain some point of what those that are kept do not cover, if there is any."""
