@@ -19,7 +19,7 @@ from npcompile.driver.exit_codes import Exit, worst
 from npcompile.driver.inputs import read_sources
 from npcompile.driver.progress import Progress, reading, silent
 from npcompile.driver.replay import Replayer
-from npcompile.frontend import load
+from npcompile.frontend import codes, load
 from npcompile.ir.policy import Policy
 from npcompile.ir.program import Program
 from npcompile.questions import Confirmer, Engine, NoWayIn
@@ -70,7 +70,7 @@ def run_check(
     policies = pods = 0
     for paths in programs:
         try:
-            checked = _checked(read_sources(paths.paths, paths.exclude), options, known, progress)
+            checked = _checked(_sources(paths), options, known, progress)
         except InputError as error:
             diagnostics += error.diagnostics
             exits.append(Exit.BAD_INPUT)
@@ -88,6 +88,13 @@ def run_check(
     )
 
 
+def _sources(paths: ProgramPaths) -> Sequence[SourceFile]:
+    found = read_sources(paths.paths, paths.exclude)
+    if not found:
+        raise InputError([_nothing(f"no YAML or JSON file in {' or '.join(f'`{one}`' for one in paths.paths)}")])
+    return found
+
+
 def _checked(sources: Sequence[SourceFile], options: CheckOptions, known: Cache | None, progress: Progress) -> Checked:
     if known is None:
         return _check(sources, options, progress)
@@ -103,9 +110,18 @@ def _checked(sources: Sequence[SourceFile], options: CheckOptions, known: Cache 
 def _check(sources: Sequence[SourceFile], options: CheckOptions, progress: Progress) -> Checked:
     loaded = load(reading(sources, progress))
     found = [one for one in loaded.diagnostics if _wanted(one.rule, options)]
+    if loaded.program.is_empty:
+        files = f"`{sources[0].path}`" if len(sources) == 1 else f"{len(sources)} files"
+        raise InputError([*found, _nothing(f"no NetworkPolicy in {files}, and nothing that one could be about")])
     found += check_program(loaded.program, options, progress)
     program = loaded.program
     return Checked(diagnostics=tuple(found), policies=len(program.policies), pods=len(program.cluster.pods))
+
+
+def _nothing(why: str) -> Diagnostic:
+    """What checks nothing must not look as if all was well."""
+    advice = "name the files or directories that hold the policies"
+    return diagnose(codes.NO_INPUT, None, f"nothing to check: {why}", help=advice)
 
 
 def check_program(program: Program, options: CheckOptions, progress: Progress = silent) -> Iterator[Diagnostic]:

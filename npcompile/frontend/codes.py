@@ -14,7 +14,8 @@ LIMITS = RuleCode(code="NPC003", slug="limits", severity=Severity.ERROR)
 """The text nests too deeply, or its aliases expand to far more than is written ("billion laughs")."""
 
 NO_INPUT = RuleCode(code="NPC004", slug="no-input", severity=Severity.ERROR)
-"""A path that does not exist or cannot be read, or a standard input that is empty."""
+"""A path that does not exist or cannot be read, a standard input that is empty, or nothing to check in all that was
+read: a run of `check` that judges nothing must not look as if all was well."""
 
 TEMPLATE = RuleCode(code="NPC005", slug="unrendered-template", severity=Severity.ERROR)
 """The file is a Helm template.  Check what Helm renders: `helm template CHART | npcompile check -`."""

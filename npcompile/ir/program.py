@@ -18,6 +18,13 @@ class Program:
     policies: tuple[Policy, ...]
     cluster: Cluster
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no policy, and nothing that one could be about."""
+        cluster = self.cluster
+        listed = any(namespace.listed for namespace in cluster.namespaces.values())
+        return not (self.policies or cluster.pods or cluster.nodes or cluster.services or listed)
+
 
 class PolicyIndex:
     """Policies by namespace, and within one by a label that they require, so that judging one flow does not walk over

@@ -4,6 +4,8 @@ An info, one a namespace: nothing reaches an isolated pod but through a rule tha
 apart.  Here is every such rule that lets something in, each with a packet that shows it, and then those that are shown
 to let nothing in.  For every pod that could exist this holds when none of those ever could, whatever is in the cluster.
 
+A namespace whose isolated pods nothing reaches is not mentioned; `npcompile map --to NAMESPACE` says so of it.
+
 Bad:
 
     apiVersion: networking.k8s.io/v1

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from npcompile.analyses.checks.wording import count
+from npcompile.analyses.checks.wording import count, named
 from npcompile.analyses.claims import Case, Claim, FlowWitness, Undecided, undecided
 from npcompile.diagnostics.model import Kind, Note, RuleCode, Severity
 from npcompile.ir.policy import Direction
@@ -56,7 +56,7 @@ def _claim(case: Case, answer: SplitPeer) -> Claim:
     closes = "" if answer.closes is None else f"; closes {count(answer.closes, 'pair')} of pods"
     return Claim(
         rule=RULE,
-        message="these two list items are OR, not AND",
+        message=f"these two list items of {named(answer.subject)} are OR, not AND",
         span=answer.namespaces.span,
         label=f"{verb} every pod of the namespaces with {wanted}",
         evidence=FlowWitness(

@@ -221,6 +221,7 @@ def test_a_missing_path_is_an_error(tmp_path: Path) -> None:
 
 
 def test_what_the_user_names_must_be_readable(tmp_path: Path) -> None:
+    (tmp_path / "space.yaml").write_text("{apiVersion: v1, kind: Namespace, metadata: {name: a}}", encoding="utf-8")
     (tmp_path / "other.yaml").write_text("[" * 50_000, encoding="utf-8")
     assert npcompile("check", tmp_path).code == 0
     result = npcompile("check", tmp_path / "other.yaml", "--output-format", "json")
@@ -229,10 +230,31 @@ def test_what_the_user_names_must_be_readable(tmp_path: Path) -> None:
     assert npcompile("check", "-", stdin=b"a: [").code == 2
 
 
-def test_an_empty_directory_is_clean(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (None, "no YAML or JSON file in `{place}`"),
+        ("", "no NetworkPolicy in `{place}/some.yaml`"),
+        ("replicas: 3", "no NetworkPolicy in `{place}/some.yaml`"),
+        ("{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}", "no NetworkPolicy in `{place}/some.yaml`"),
+    ],
+)
+def test_nothing_to_check_is_an_error(text: str | None, why: str, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "some.yaml").write_text(text, encoding="utf-8")
+    for _ in range(2):  # nothing is no answer to remember
+        result = npcompile("check", tmp_path, "--ignore", "NPC", "--output-format", "json")
+        assert result.code == 2
+        assert codes(result) == ["NPC004"]
+        assert why.format(place=tmp_path) in result.json["diagnostics"][0]["message"]
+
+
+def test_pods_without_policies_are_something_to_check(tmp_path: Path) -> None:
+    pod = "{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: main, image: i}]}}"
+    (tmp_path / "pod.yaml").write_text(pod, encoding="utf-8")
     result = npcompile("check", tmp_path)
-    assert (result.code, result.out) == (0, "")
-    assert "No findings in 0 policies, 0 pods" in result.err
+    assert result.code == 0
+    assert "in 0 policies, 1 pod;" in result.err
 
 
 def test_bad_usage_exits_with_2() -> None:
