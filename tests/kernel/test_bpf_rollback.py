@@ -26,7 +26,7 @@ from npcompile.runtime.bpf.libbpf import Map
 from npcompile.runtime.bpf.loaded import Here
 from npcompile.runtime.bpf.loader import BpfLoader
 from npcompile.runtime.loader import LEFT_BEHIND, Delta, LoadError, Stored
-from tests.kernel.applying import BOTH, EGRESS_ONLY, INGRESS_ONLY, WIDER, having, policy
+from tests.kernel.applying import BOTH, EGRESS_ONLY, INGRESS_ONLY, WIDER, allows, having, policy
 from tests.kernel.test_bpf_apply import ASKED, BINDINGS, LOADER, Node, assert_says, made
 from tests.kernel.wire import run
 
@@ -301,6 +301,29 @@ def test_maps_of_another_version_are_not_taken_for_ours(monkeypatch: pytest.Monk
             with pytest.raises(LoadError, match="another version") as raised:
                 load(artifact(BOTH))
             assert raised.value.restored and Here.of_thread().is_empty()
+
+
+def test_programs_whose_maps_nobody_knows_any_more_are_not_taken_away_by_a_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(*_: object) -> None:
+        raise refusal()
+
+    with made() as node:
+        load(artifact(BOTH))
+        Here.of_thread().clear()  # the pins are gone, and the filters stay
+        enforced = attach.attached()
+        with monkeypatch.context() as patched:
+            patched.setattr(transition, "change", refused)
+            with pytest.raises(LoadError, match="pinned nowhere") as raised:
+                load(artifact(WIDER))
+        assert not raised.value.restored
+        assert attach.attached().items() >= enforced.items()
+        denied = {flow for flow in WEB if not allows(BOTH, flow) and not allows(WIDER, flow)}
+        assert denied
+        assert not any(passed for flow, passed in node.verdicts(WEB).items() if flow in denied)
+        load(artifact(WIDER))
+        assert_says(node, WIDER)
 
 
 def test_ctrl_c_is_rolled_back(monkeypatch: pytest.MonkeyPatch) -> None:

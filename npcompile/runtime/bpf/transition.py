@@ -278,11 +278,11 @@ def _rolled_back(here: Here, before: Loaded) -> Iterator[None]:
 
 def _restore(here: Here, before: Loaded) -> None:
     if before.current is None:
+        if before.attached:  # and enforced what nobody knows: rather something stricter than nothing
+            raise OSError(errno.ENOENT, "the programs that were attached are pinned nowhere")
         for index in sorted(attach.attached()):
             attach.detach(index)
         here.clear()
-        if before.attached:
-            raise OSError(errno.ENOENT, "the programs that were attached are pinned nowhere")
         return
     with opened(here, here.current()) as now:
         if read_generation(now.maps) != before.generation or before.attached.keys() - attach.attached().keys():
