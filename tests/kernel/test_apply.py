@@ -340,13 +340,13 @@ def sending(lab: Lab, packets: list[object]) -> Iterator[dict[object, int]]:
 
     def receive() -> None:
         counts.update(dict.fromkeys(range(len(packets)), 0))
-        quiet = False
-        while not (stop.is_set() and quiet and "sent" in counts):
+        while True:
+            all_sent = "sent" in counts  # silence means the end only if it began after that
             try:
                 frame = lab.far.recv(2048)
-                quiet = False
             except TimeoutError:
-                quiet = True
+                if all_sent:
+                    return
                 continue
             if frame[-8:-3] == b"round":
                 counts[int(frame[-3:])] += 1
