@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -19,86 +12,57 @@ from hypothesis import given, settings
 
 from npcompile.backends.iptables import IptablesTarget
 from npcompile.backends.target import Artifact, Options
-from npcompile.ir.cluster import Cluster, ContainerPort, Namespace, Node, Pod
+from npcompile.diagnostics.model import Diagnostic
+from npcompile.driver import lab as driver
+from npcompile.driver.lab import LabOptions
+from npcompile.ir.cluster import Cluster, ContainerPort, Namespace, Node, Pod, Service, ServicePort
 from npcompile.ir.flow import Endpoint, Flow, Verdict
 from npcompile.ir.labels import EVERYTHING, NAMESPACE_NAME, Operator, Requirement, Selector
 from npcompile.ir.policy import BlockPeer, Direction, Match, NamedPort, PodPeer, Policy, PortRange, Rule
 from npcompile.ir.program import Program
 from npcompile.netset.ports import Protocol
-from npcompile.semantics import decide
+from npcompile.semantics import Reason, decide
+from tests.kernel.judging import judge, judged
+from tests.kernel.wire import TOOLS, namespace, run
 from tests.strategies import programs
 
-PROBE = Path(__file__).with_name("probe.py")
 VARIANTS = ("legacy", "nft")
-TOOLS = ("ip", "ipset", *(f"{tool}-{variant}-restore" for tool in ("iptables", "ip6tables") for variant in VARIANTS))
-MISSING = [tool for tool in TOOLS if shutil.which(tool) is None]
 
-pytestmark = [
-    pytest.mark.kernel,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
-    pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
-]
-
-_numbers = count()
+pytestmark = pytest.mark.kernel(
+    "ip", "nft", "ipset", *(f"{tool}-{variant}-restore" for tool in TOOLS.values() for variant in VARIANTS)
+)
 
 
-def run(*command: str, stdin: str = "") -> str:
-    """The output of a command that must succeed."""
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}\n{stdin}"
-    return done.stdout
+def inside(where: str, *command: str, text: str = "") -> str:
+    """The output of a command in a network namespace."""
+    return run("ip", "netns", "exec", where, *command, text=text).stdout.decode()
 
 
-@dataclass(frozen=True, slots=True)
-class Netns:
-    """A network namespace."""
-
-    name: str
-
-    def run(self, *command: str, stdin: str = "") -> str:
-        return run("ip", "netns", "exec", self.name, *command, stdin=stdin)
-
-    def ip(self, *commands: str) -> None:
-        run("ip", "-n", self.name, "-batch", "-", stdin="\n".join(commands))
-
-
-@contextmanager
-def netns() -> Iterator[Netns]:
-    """A new network namespace, gone afterwards."""
-    name = f"npk{os.getpid()}x{next(_numbers)}"
-    run("ip", "netns", "add", name)
-    try:
-        yield Netns(name)
-    finally:
-        run("ip", "netns", "delete", name)
-
-
-def load(where: Netns, artifact: Artifact, variant: str) -> None:
+def load(where: str, artifact: Artifact, variant: str) -> None:
     """Load as `Artifact.load` says, with one of the two implementations of iptables."""
-    where.run("ipset", "restore", stdin=artifact.files["ipset.restore"].decode())
-    for tool in ("iptables", "ip6tables"):
-        text = artifact.files[f"{tool}.restore"].decode()
-        where.run(f"{tool}-{variant}-restore", "--noflush", stdin=text)
+    inside(where, "ipset", "restore", text=artifact.files["ipset.restore"].decode())
+    for tool in TOOLS.values():
+        inside(where, f"{tool}-{variant}-restore", "--noflush", text=artifact.files[f"{tool}.restore"].decode())
 
 
-def saved(where: Netns, variant: str) -> dict[str, list[str]]:
+def saved(where: str, variant: str) -> dict[str, list[str]]:
     """The lines that the kernel holds, by tool, without comments and counters, and without sets' hash seeds."""
-    found = {"ipset": sorted(line.split(" initval ")[0] for line in where.run("ipset", "save").splitlines())}
-    for tool in ("iptables", "ip6tables"):
-        lines = where.run(f"{tool}-{variant}-save", "-t", "filter").splitlines()
+    found = {"ipset": sorted(line.split(" initval ")[0] for line in inside(where, "ipset", "save").splitlines())}
+    for tool in TOOLS.values():
+        lines = inside(where, f"{tool}-{variant}-save", "-t", "filter").splitlines()
         found[tool] = [line for line in lines if line.startswith("-A")]
     return found
 
 
-def foreign(where: Netns, variant: str) -> None:
+def foreign(where: str, variant: str) -> None:
     """Rules and sets of somebody else."""
-    where.run("ipset", "create", "theirs", "hash:ip")
-    where.run("ipset", "add", "theirs", "192.0.2.9")
-    for tool in ("iptables", "ip6tables"):
+    inside(where, "ipset", "create", "theirs", "hash:ip")
+    inside(where, "ipset", "add", "theirs", "192.0.2.9")
+    for tool in TOOLS.values():
         text = (
             "*filter\n:THEIRS - [0:0]\n-A FORWARD -j THEIRS\n-A INPUT -j THEIRS\n-A THEIRS -p tcp -j RETURN\nCOMMIT\n"
         )
-        where.run(f"{tool}-{variant}-restore", "--noflush", stdin=text)
+        inside(where, f"{tool}-{variant}-restore", "--noflush", text=text)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -107,7 +71,7 @@ def foreign(where: Netns, variant: str) -> None:
 def test_what_the_kernel_holds_is_what_was_emitted(program: Program, variant: str) -> None:
     artifact = IptablesTarget().emit(program, Options(accept=len(program.policies) % 2 == 1))
     assert artifact == IptablesTarget().emit(program, Options(accept=len(program.policies) % 2 == 1))
-    with netns() as where:
+    with namespace() as where:
         foreign(where, variant)
         before = saved(where, variant)
         load(where, artifact, variant)
@@ -117,7 +81,7 @@ def test_what_the_kernel_holds_is_what_was_emitted(program: Program, variant: st
     assert set(before["ipset"]) <= set(once["ipset"])
     assert once["ipset"] == twice["ipset"]
     assert not [line for line in once["ipset"] if "-t " in line]
-    for tool in ("iptables", "ip6tables"):
+    for tool in TOOLS.values():
         text = artifact.files[f"{tool}.restore"].decode().splitlines()
         hooks = ["-A FORWARD -j NPC-FORWARD", "-A INPUT -j NPC-INPUT"]
         ours = [line for line in once[tool] if line.startswith("-A NPC-")]
@@ -133,8 +97,8 @@ def test_the_load_commands_work_as_they_stand(tmp_path: Path) -> None:
     artifact = IptablesTarget().emit(PROGRAM, Options())
     for name, content in artifact.files.items():
         (tmp_path / name).write_bytes(content)
-    with netns() as where:
-        where.run("sh", "-ec", f"cd {tmp_path}\n" + "\n".join(artifact.load))
+    with namespace() as where:
+        inside(where, "sh", "-ec", f"cd {tmp_path}\n" + "\n".join(artifact.load))
 
 
 def test_a_reload_replaces_members_and_survives_an_interrupted_one() -> None:
@@ -146,9 +110,9 @@ def test_a_reload_replaces_members_and_survives_an_interrupted_one() -> None:
     assert old.files["iptables.restore"] == new.files["iptables.restore"]
     text = new.files["ipset.restore"].decode()
     first_swap = text.index("\nswap ")
-    with netns() as where, netns() as fresh:
+    with namespace() as where, namespace() as fresh:
         load(where, old, "nft")
-        where.run("ipset", "restore", stdin=text[: first_swap + 1])
+        inside(where, "ipset", "restore", text=text[: first_swap + 1])
         load(where, new, "nft")
         load(fresh, new, "nft")
         assert saved(where, "nft")["ipset"] == saved(fresh, "nft")["ipset"]
@@ -156,9 +120,7 @@ def test_a_reload_replaces_members_and_survives_an_interrupted_one() -> None:
 
 # --- packets ---
 
-PORTS = (80, 81, 8080)
 NODE = Node(name="n1", addresses=(ip_address("10.9.0.1"), ip_address("fd09::1")))
-WORLD = tuple(ip_address(text) for text in ("192.0.2.1", "192.0.2.130", "2001:db8::1"))
 
 
 def app(value: str) -> Selector:
@@ -233,135 +195,49 @@ PROGRAM = Program(
         namespaces={name: Namespace(name=name, labels={NAMESPACE_NAME: name}) for name in ("a", "b")},
         pods=(pod(0, "a", app="web"), pod(1, "a", app="db"), pod(2, "b")),
         nodes={NODE.name: NODE},
+        services=(
+            Service(
+                namespace="a",
+                name="db",
+                selector={"app": "db"},
+                addresses=(ip_address("10.96.0.1"), ip_address("fd96::1")),
+                ports=(ServicePort(name=None, protocol=Protocol.TCP, number=5432, target=80),),
+            ),
+        ),
     ),
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A namespace of the laboratory and the endpoints in it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByHand:
+    """The target iptables, loaded twice by the commands of its manifest with one of the two implementations, in a node
+    that forwards nothing of itself if `accept`.
+    """
 
-    netns: Netns
-    endpoints: tuple[Endpoint, ...]
+    variant: str
+    accept: bool
+    name: str = "by hand"
+    whole_services: bool = False
 
+    def refused(self, options: Options) -> Iterable[Diagnostic]:
+        return IptablesTarget().refused(options)
 
-@contextmanager
-def laboratory(program: Program) -> Iterator[list[Place]]:
-    """A node that forwards between its pods and the world outside, each in a network namespace; the node is first."""
-    with ExitStack() as stack:
-        node = stack.enter_context(netns())
-        for key in ("ipv4.ip_forward", "ipv6.conf.all.forwarding"):
-            node.run("sysctl", "-qw", f"net.{key}=1")
-        node.ip("link set lo up")
-        places = [Place(node, tuple(Endpoint(address=address) for address in NODE.addresses))]
-        inhabitants = [tuple(Endpoint(pod=one, address=a) for a in one.addresses) for one in program.cluster.pods]
-        for number, ends in enumerate([*inhabitants, tuple(Endpoint(address=address) for address in WORLD)]):
-            place = Place(stack.enter_context(netns()), ends)
-            wire(node, f"w{number}", place)
-            places.append(place)
-        for place in places:
-            stack.enter_context(serving(place))
-        yield places
-
-
-def wire(node: Netns, name: str, place: Place) -> None:
-    """Join a place to the node by a veth pair and routes, as point-to-point plugins do."""
-    own = [end.address for end in place.endpoints]
-    node.ip(f"link add {name} type veth peer name eth0 netns {place.netns.name}", f"link set {name} up")
-    node.ip(*(f"address add {address} dev {name} nodad" for address in NODE.addresses))
-    place.netns.ip("link set lo up", "link set eth0 up")
-    place.netns.ip(*(f"address add {address} dev eth0 nodad" for address in own if address is not None))
-    for gateway in NODE.addresses:
-        flag = "-6" if gateway.version == 6 else "-4"
-        place.netns.run("ip", flag, "route", "add", str(gateway), "dev", "eth0")
-        place.netns.run("ip", flag, "route", "add", "default", "via", str(gateway), "dev", "eth0")
-    for address in own:
-        node.run("ip", "-6" if address and address.version == 6 else "-4", "route", "add", str(address), "dev", name)
-
-
-@contextmanager
-def serving(place: Place) -> Iterator[None]:
-    """Answer on every address and port of a place."""
-    places = [[kind, str(end.address), port] for kind in ("tcp", "udp") for end in place.endpoints for port in PORTS]
-    command = ["ip", "netns", "exec", place.netns.name, sys.executable, str(PROBE), "serve", json.dumps(places)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            assert server.stdout.readline() == "ready\n"
-            yield
-        finally:
-            server.kill()
-
-
-def flows_from(place: Place, places: list[Place]) -> list[Flow]:
-    """What its endpoints may try to send to the other places."""
-    return [
-        Flow(src=src, dst=dst, protocol=protocol, port=port)
-        for other in places
-        if other is not place
-        for src in place.endpoints
-        for dst in other.endpoints
-        if src.family == dst.family and (src.pod or dst.pod)
-        for protocol in (Protocol.TCP, Protocol.UDP, Protocol.ICMP)
-        for port in (PORTS if protocol.has_ports else (None,))
-    ]
-
-
-def observe(places: list[Place]) -> dict[Flow, bool]:
-    """Which flows get an answer, all places asking at once."""
-    asked = []
-    for place in places:
-        flows = flows_from(place, places)
-        command = ["ip", "netns", "exec", place.netns.name, sys.executable, str(PROBE), "try"]
-        client = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        asked.append((client, flows))
-        assert client.stdin is not None
-        json.dump([[str(f.protocol), str(f.src.address), str(f.dst.address), f.port] for f in flows], client.stdin)
-        client.stdin.close()
-        client.stdin = None
-    seen: dict[Flow, bool] = {}
-    for client, flows in asked:
-        out, _ = client.communicate(timeout=60)
-        seen |= dict(zip(flows, json.loads(out), strict=True))
-    return seen
+    def emit(self, program: Program, options: Options) -> Artifact:
+        artifact = IptablesTarget().emit(program, replace(options, accept=self.accept))
+        closing = [f"{tool}-{self.variant} -P FORWARD DROP" for tool in TOOLS.values()] if self.accept else []
+        load = [line.replace("tables-restore", f"tables-{self.variant}-restore") for line in artifact.load]
+        return replace(artifact, target=self.name, load=(*closing, *load, *load))
 
 
 @pytest.mark.parametrize(("variant", "accept"), [("legacy", False), ("nft", False), ("nft", True)])
 def test_packets_get_the_verdict_of_the_evaluator(variant: str, accept: bool) -> None:
-    artifact = IptablesTarget().emit(PROGRAM, Options(accept=accept))
-    with laboratory(PROGRAM) as places:
-        for place in places:
-            place.netns.run("sysctl", "-qw", "net.ipv4.ip_local_port_range=20000 39999")
-        unfiltered = observe(places)
-        assert all(unfiltered.values()), [str(flow) for flow, answered in unfiltered.items() if not answered]
-        for place in places:  # no flow of the second round may pass as a reply of the first
-            place.netns.run("sysctl", "-qw", "net.ipv4.ip_local_port_range=40000 60000")
-        load(places[0].netns, artifact, variant)
-        load(places[0].netns, artifact, variant)
-        if accept:
-            for tool in ("iptables", "ip6tables"):
-                places[0].netns.run(f"{tool}-{variant}", "-P", "FORWARD", "DROP")
-        filtered = observe(places)
-        hairpin = [to_itself(places, variant, tool) for tool in ("iptables", "ip6tables")]
-    expected = {flow: decide(PROGRAM.policies, PROGRAM.cluster, flow).verdict is Verdict.ALLOW for flow in filtered}
-    assert {str(f) for f in filtered if filtered[f] != expected[f]} == set()
-    assert set(expected.values()) == {True, False}
-    assert hairpin == [True, True], "a pod reaches itself through a Service"
-
-
-def to_itself(places: list[Place], variant: str, tool: str) -> bool:
-    """Whether p1, isolated in both directions, reaches itself through an address that the node translates to it."""
-    node, place = places[0].netns, places[2]
-    own, service, slash = ("10.0.0.5", "10.96.0.1", 32) if tool == "iptables" else ("fd00::5", "fd96::1", 128)
-    target = f"{own}:80" if tool == "iptables" else f"[{own}]:80"
-    node.run(
-        f"{tool}-{variant}-restore",
-        "--noflush",
-        stdin=f"*nat\n-A PREROUTING -d {service}/{slash} -p tcp -j DNAT --to-destination {target}\n"
-        f"-A POSTROUTING -s {own}/{slash} -d {own}/{slash} -j MASQUERADE\nCOMMIT\n",
-    )
-    asked = json.dumps([["tcp", own, service, 80]])
-    return json.loads(place.netns.run(sys.executable, str(PROBE), "try", stdin=asked)) == [True]
+    prepared = driver.prepare_program(PROGRAM, LabOptions(target=ByHand(variant=variant, accept=accept)))
+    with driver.running(prepared) as lab:
+        rows = driver.try_everything(prepared, lab)
+    assert [str(row.traced.flow) for row in rows if row.differs or not row.seen.is_known] == []
+    assert {row.traced.decision.verdict for row in rows} == set(Verdict)
+    to_itself = [row for row in rows if row.traced.decision.egress.reason is Reason.SAME_POD]
+    assert to_itself, "a pod reaches itself through a Service"
 
 
 def test_no_reload_opens_a_gap() -> None:
@@ -376,23 +252,27 @@ def test_no_reload_opens_a_gap() -> None:
     swapped = replace(usual, pods=(replace(web, labels=twin.labels), replace(twin, labels=web.labels), *others))
     alone = Requirement(key="twin", operator=Operator.DOES_NOT_EXIST)
     more = policy("more", "a", Direction.INGRESS, Selector(requirements=(*app("web").requirements, alone)))
-    inputs = ((usual, ()), (usual, (more,)), (swapped, (more,)), (usual, (more,)))
-    artifacts = [
-        IptablesTarget().emit(Program(policies=(*PROGRAM.policies, *extra), cluster=cluster), Options())
-        for cluster, extra in inputs
+    inputs = [
+        Program(policies=(*PROGRAM.policies, *extra), cluster=cluster)
+        for cluster, extra in ((usual, ()), (usual, (more,)), (swapped, (more,)), (usual, (more,)))
     ]
-    with laboratory(PROGRAM) as places:
-        load(places[0].netns, artifacts[0], "nft")
-        command = ["ip", "netns", "exec", places[-1].netns.name, sys.executable, str(PROBE)]
-        with subprocess.Popen(
-            [*command, "flood", "192.0.2.130", "10.0.0.4", "80"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as sender:
+    denied = Flow(
+        src=Endpoint(address=ip_address("192.0.2.130")),
+        dst=Endpoint(pod=web, address=web.addresses[0]),
+        protocol=Protocol.UDP,
+        port=80,
+    )
+    assert all(decide(one.policies, one.cluster, denied).verdict is Verdict.DENY for one in inputs)
+    artifacts = [IptablesTarget().emit(one, Options()) for one in inputs]
+    ((_, _, packet),) = judged(denied, usual)
+    with judge("iptables-nft") as node:
+        with node.flooded([packet]) as passed:
+            pass
+        assert all(passed[0]), "nothing is loaded yet"
+        node.load(artifacts[0])
+        with node.flooded([packet]) as passed:
             for artifact in artifacts * 4:
-                load(places[0].netns, artifact, "nft")
-            out, _ = sender.communicate("stop", timeout=30)
-    sent, answers = json.loads(out)
-    assert sent > 100
-    assert answers == 0
+                node.load(artifact, clear=False)
+        (copies,) = passed
+    assert len(copies) > 100
+    assert not any(copies)
