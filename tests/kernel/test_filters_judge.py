@@ -6,6 +6,7 @@ a node that has loaded the artifact for every node, or its own.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
@@ -22,11 +23,13 @@ from npcompile.backends.target import Options
 from npcompile.frontend import load
 from npcompile.ir.flow import Endpoint, Flow, Verdict
 from npcompile.ir.program import Program
-from npcompile.netset.cidrs import Address
+from npcompile.netset.cidrs import Address, Family
 from npcompile.netset.ports import Protocol
+from npcompile.readers.packet import Packet
 from npcompile.semantics import decide
 from npcompile.source import SourceFile
 from tests.kernel.judging import LOADERS, PROGRAMS, TARGET, Judge, judge, judged
+from tests.kernel.wire import datagram, forwarded
 from tests.strategies import PORTS, endpoints, paired, programs
 from tests.test_semantics_cases import CASES, Case, flows_of
 
@@ -230,3 +233,50 @@ def test_a_cold_start_closes_once_and_never_opens_again(node: Judge) -> None:
         assert closed == sorted(closed, reverse=True), "a denied packet passed behind a dropped one"
         assert time_of_loading == "first" or not any(closed)
         assert not closed[-1]
+
+
+# --- what is said about a connection ---
+
+TCP_ONLY = """\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {namespace: shop, name: tcp-only}
+spec: {podSelector: {}, policyTypes: [Ingress, Egress], ingress: [{ports: [{}]}], egress: [{ports: [{protocol: TCP}]}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {namespace: shop, name: web}
+spec: {nodeName: n1, containers: [{name: c}]}
+status: {podIP: 10.1.0.1, podIPs: [{ip: 10.1.0.1}, {ip: "fd01::1"}]}
+"""
+ENDS = {Family.V4: ("10.1.0.1", "203.0.113.1", "198.51.100.1"), Family.V6: ("fd01::1", "2001:db8::1", "2001:db8::ffff")}
+
+
+def too_big(about: Packet, router: str, tag: bytes) -> bytes:
+    """A router's complaint about a packet: RFC 792 and 1191, RFC 4443."""
+    kind, head = ((1, (3, 4)), 20) if about.family is Family.V4 else ((58, (2, 0)), 40)
+    quoted = datagram(about, b"")[: head + 8]
+    bare = Packet(src=ip_address(router), dst=about.src, protocol=kind[0], icmp=kind[1])
+    return datagram(bare, quoted + tag)
+
+
+@pytest.mark.parametrize("family", Family)
+def test_a_routers_complaint_passes_if_it_is_about_what_passed(node: Judge, family: Family) -> None:
+    """Policies that allow TCP only let no ICMP in: no echo, and no complaint about a connection that there is not."""
+    pod, peer, router = ENDS[family]
+    program = load([SourceFile(path="p.yaml", text=TCP_ONLY)]).program
+    node.load(TARGETS[TARGET[node.loader]].emit(program, Options()))
+    known = replace(forwarded(pod, peer, 6), sport=next(node.clients), dport=80)
+    assert node.lab.passed([known]) == [True]
+    echo = Packet(
+        src=ip_address(peer),
+        dst=ip_address(pod),
+        protocol=1 if family is Family.V4 else 58,
+        icmp=(8, 0) if family is Family.V4 else (128, 0),
+    )
+    sent = {tag: os.urandom(8) for tag in ("echo", "of another", "of a known one")}
+    unknown = replace(known, sport=known.sport + 20000)
+    node.lab.into_far(datagram(echo, sent["echo"]), family)
+    node.lab.into_far(too_big(unknown, router, sent["of another"]), family)
+    node.lab.into_far(too_big(known, router, sent["of a known one"]), family)
+    assert node.lab.out_of_near(sent) == {"of a known one"}

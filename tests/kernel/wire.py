@@ -12,7 +12,7 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -102,8 +102,22 @@ class Lab:
 
     def send_back(self, packet: Packet) -> None:
         """Send a packet into the far end."""
-        self.far.send(self.frame_heads["far", packet.family] + datagram(packet, os.urandom(8)))
+        self.into_far(datagram(packet, os.urandom(8)), packet.family)
         time.sleep(0.1)
+
+    def into_far(self, data: bytes, family: Family) -> None:
+        """Send a packet's bytes into the far end."""
+        self.far.send(self.frame_heads["far", family] + data)
+
+    def out_of_near(self, tags: Mapping[str, bytes]) -> set[str]:
+        """Whose tags come out at the near end, until the last one's does."""
+        seen: set[str] = set()
+        *_, last = tags
+        deadline = time.monotonic() + 5
+        while last not in seen:
+            assert time.monotonic() < deadline, f"{last!r} did not arrive"
+            seen.update(name for frame in _received(self.near) for name, tag in tags.items() if frame.endswith(tag))
+        return seen
 
 
 def _received(sink: socket.socket) -> list[bytes]:
