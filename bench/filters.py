@@ -63,14 +63,14 @@ class Shape:
 SHAPES = {
     "1000-pods": Shape(namespaces=20, workloads=10, policies=12),
     "10000-pods": Shape(namespaces=100, workloads=20, policies=12),
-    "few-policies": Shape(namespaces=20, workloads=10, policies=3),
+    "few-policies": Shape(namespaces=20, workloads=10, policies=6),
     "many-policies": Shape(namespaces=20, workloads=10, policies=48),
 }
 GROWTH = (("1000-pods", "10000-pods"), ("few-policies", "many-policies"))
 NODE = "node-005"
 LOADERS = ("iptables-legacy", "iptables-nft", "nftables")
 OUTSIDE = ip_address("198.51.100.7")
-BURST, BURSTS, TURNS, FLOWS = 2_000, 10, 2, 12
+BURST, BURSTS, TURNS, FLOWS = 240, 100, 3, 12  # short bursts: on a busy machine, a long one is never left alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

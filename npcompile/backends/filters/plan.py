@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from npcompile.backends.filters.inventory import Inventory, Profile, profiles
+from npcompile.backends.filters.inventory import Inventory, Profile, matches, profiles
 from npcompile.backends.filters.matches import Allowance, OfProtocol, RuleMatch, Side, ToPorts
 from npcompile.backends.filters.names import Names, digest
 from npcompile.backends.filters.sets import SetBook
@@ -113,16 +113,16 @@ def make_plan(program: Program, inventory: Inventory, names: Names) -> Plan:
 def allowances(plan: Plan, policy: Policy, direction: Direction, book: SetBook) -> tuple[Allowance, ...]:
     """What the policy's rules of a direction allow in the book's family, in the rules' order."""
     return tuple(
-        Allowance(matches, plan.rule_ids[policy.key, direction, rule.index])
+        Allowance(alternative, plan.rule_ids[policy.key, direction, rule.index])
         for rule in policy.rules_of(direction)
-        for matches in _alternatives(policy, rule, book)
+        for alternative in _alternatives(plan.inventory, policy, rule, book)
     )
 
 
-def _alternatives(policy: Policy, rule: Rule, book: SetBook) -> Iterator[tuple[RuleMatch, ...]]:
+def _alternatives(inventory: Inventory, policy: Policy, rule: Rule, book: SetBook) -> Iterator[tuple[RuleMatch, ...]]:
     """One for each pair of what the rule's peers and its ports come to."""
     peers = tuple(_peer_matches(policy, rule, book))
-    ports = tuple(_port_matches(policy, rule, book)) if peers else ()  # no set that no line asks
+    ports = tuple(_port_matches(inventory, policy, rule, book)) if peers else ()  # no set that no line asks
     for peer in peers:
         for port in ports:
             yield (*port, *peer)
@@ -142,24 +142,44 @@ def _peer_matches(policy: Policy, rule: Rule, book: SetBook) -> Iterator[tuple[R
         yield (blocks,)
 
 
-def _port_matches(policy: Policy, rule: Rule, book: SetBook) -> Iterator[tuple[RuleMatch, ...]]:
+def _port_matches(inventory: Inventory, policy: Policy, rule: Rule, book: SetBook) -> Iterator[tuple[RuleMatch, ...]]:
     """The alternatives that a rule's ports come to; one that matches every protocol when there are none.
 
-    A named port is the destination's: a pod of the policy's own namespace for ingress, any pod for egress.
+    A named port is the destination's: a pod that the policy isolates for ingress, any pod for egress.  Where all that
+    the policy isolates declare it alike, as those of one workload do, it is as good as a number.
     """
     if not rule.match.ports:
         yield ()
         return
-    numeric = [item for item in rule.match.ports if isinstance(item, PortRange)]
-    mentioned = {item.protocol for item in numeric}
+    ranges = [(item.protocol, item.first, item.last) for item in rule.match.ports if isinstance(item, PortRange)]
+    named: dict[tuple[str, str], NamedPort] = {}
+    for item in rule.match.ports:
+        if isinstance(item, NamedPort):
+            numbers = _common_numbers(inventory, policy, item) if rule.direction is Direction.INGRESS else ()
+            ranges += ((item.protocol, number, number) for number in numbers)
+            if not numbers:
+                named[item.protocol.value, item.name] = item
+    mentioned = {protocol for protocol, _, _ in ranges}
     for protocol in (one for one in Protocol if one in mentioned):
-        own = union(port_range(protocol, item.first, item.last) for item in numeric if item.protocol is protocol)
+        own = union(port_range(*one) for one in ranges if one[0] is protocol)
         if own == all_ports(protocol):
             yield (OfProtocol(protocol),)
         else:
             base = point(protocol, None)
             yield (ToPorts(protocol, tuple((first - base, last - base) for first, last in own)),)
     home = policy.namespace if rule.direction is Direction.INGRESS else None
-    named = {(i.protocol.value, i.name): i for i in rule.match.ports if isinstance(i, NamedPort)}
     for _, item in sorted(named.items()):
         yield (OfProtocol(item.protocol), book.declared(item, home))
+
+
+def _common_numbers(inventory: Inventory, policy: Policy, item: NamedPort) -> tuple[int, ...]:
+    """What every pod that the policy isolates here declares under a port's name and protocol; empty where they differ,
+    or none declares it.
+    """
+    declared = {
+        tuple(sorted({port.number for port in pod.ports if (port.name, port.protocol) == (item.name, item.protocol)}))
+        for group in inventory.groups.get(policy.namespace, ())
+        if matches(policy.subjects, group.labels)
+        for pod in inventory.subjects_in(group)
+    }
+    return declared.pop() if len(declared) == 1 else ()

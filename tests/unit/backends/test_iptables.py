@@ -52,6 +52,10 @@ def pod(name: str, address: str | None, *, namespace: str = "a", **labels: str) 
     return Pod(namespace=namespace, name=name, labels=labels, addresses=addresses, node="n1", ports=ports)
 
 
+def without_port(name: str, address: str | None, *, namespace: str = "a", **labels: str) -> Pod:
+    return replace(pod(name, address, namespace=namespace, **labels), ports=())
+
+
 def policy(
     name: str, *matches: Match, direction: Direction = Direction.INGRESS, subjects: Selector = EVERYTHING
 ) -> Policy:
@@ -196,7 +200,7 @@ def test_a_family_without_addresses_leaves_its_lines_out() -> None:
 
 
 def test_named_ports_are_the_destinations() -> None:
-    pods = [pod("x", "10.0.0.1", app="web"), pod("y", "10.0.0.2", namespace="b")]
+    pods = [pod("x", "10.0.0.1", app="web"), pod("y", "10.0.0.2", namespace="b"), without_port("z", "10.0.0.3")]
     block = BlockPeer(cidr=ip_network("10.0.0.0/8"))
     ingress = emit(program([policy("p", Match(ports=(HTTP,)))], pods))
     egress = emit(program([policy("p", Match(peers=(block,), ports=(HTTP,)), direction=Direction.EGRESS)], pods))
@@ -204,6 +208,20 @@ def test_named_ports_are_the_destinations() -> None:
     assert re.findall(r"add npc4-port\S+ (\S+)", egress["ipset.restore"]) == ["10.0.0.1,tcp:8080", "10.0.0.2,tcp:8080"]
     (line,) = allow_lines(egress["iptables.restore"])
     assert re.fullmatch(r"-p tcp -m set --match-set \S+ dst,dst -m set --match-set npc4-net-\S+ dst -g NPC-ALLOW", line)
+
+
+def test_a_named_port_that_all_subjects_declare_alike_is_a_number() -> None:
+    ports = (HTTP, NamedPort(protocol=TCP, name="dns"), *ranges(443))
+    alike = [pod("x", "10.0.0.1"), pod("y", None), without_port("elsewhere", "10.0.0.3", namespace="b")]
+    (line,) = allow_lines(emit(program([policy("p", Match(ports=(HTTP, *ranges(443))))], alike))["iptables.restore"])
+    assert line == "-p tcp -m multiport --dports 443,8080 -g NPC-ALLOW"
+    mixed = allow_lines(emit(program([policy("p", Match(ports=ports))], alike))["iptables.restore"])
+    assert ["npc4-port" in line for line in mixed] == [False, True], "whoever comes may declare dns"
+    for other in (without_port("z", None), replace(pod("z", None), ports=(replace(alike[0].ports[0], number=81),))):
+        lines = allow_lines(emit(program([policy("p", Match(ports=(HTTP,)))], [*alike, other]))["iptables.restore"])
+        assert [re.sub(r"-[0-9a-z]{18}", "-…", line) for line in lines] == [
+            "-p tcp -m set --match-set npc4-port-… dst,dst -g NPC-ALLOW"
+        ]
 
 
 def test_sets_that_filter_are_widened_first_and_narrowed_last() -> None:
@@ -256,13 +274,14 @@ def test_an_unknown_node_is_refused_with_those_that_are_known() -> None:
 
 def test_a_node_needs_its_own_pods_profiles_and_their_peers_only() -> None:
     here, there = pod("x", "10.0.0.1", app="web"), replace(pod("y", "10.0.0.2", app="db"), node="n2")
+    other = replace(without_port("w", "10.0.0.4", app="db"), node="n2")
     nowhere = replace(pod("z", "10.0.0.3", app="z"), node=None)
     policies = [
         policy("web", Match(peers=(PodPeer(namespaces=None, pods=app("db")),)), subjects=app("web")),
         policy("db", Match(peers=(WEB,), ports=(HTTP,)), subjects=app("db")),
         policy("z", subjects=app("z")),
     ]
-    given_program = program(policies, [here, there, nowhere])
+    given_program = program(policies, [here, there, other, nowhere])
     members = {
         node: {line.split()[2] for line in emit(given_program, Options(node=node))["ipset.restore"].splitlines()
                if line.startswith("add")}
@@ -272,12 +291,14 @@ def test_a_node_needs_its_own_pods_profiles_and_their_peers_only() -> None:
         "10.0.0.1",
         "10.0.0.2",
         "10.0.0.3",
+        "10.0.0.4",
         "10.0.0.2,tcp:8080",
         "10.0.0.1,tcp:8080",
         "10.0.0.3,tcp:8080",
     }
-    assert members["n1"] == {"10.0.0.1", "10.0.0.2", "10.0.0.3"}
-    assert members["n2"] == {"10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.2,tcp:8080", "10.0.0.3,tcp:8080"}
+    addresses = {f"10.0.0.{last}" for last in range(1, 5)}
+    assert members["n1"] == addresses
+    assert members["n2"] == addresses | {"10.0.0.2,tcp:8080", "10.0.0.3,tcp:8080"}
     artifacts = {node: IptablesTarget().emit(given_program, Options(node=node)) for node in members}
     rules = {node: sum(origin.rule is not None for origin in one.rules) for node, one in artifacts.items()}
     assert rules == {None: 2, "n1": 1, "n2": 1}
