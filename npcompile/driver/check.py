@@ -14,6 +14,7 @@ from npcompile.diagnostics.errors import InputError
 from npcompile.diagnostics.model import Diagnostic, Kind, RuleCode, Scope, Severity, diagnose
 from npcompile.driver.cache import Cache
 from npcompile.driver.checked import Checked, question, recall, remember
+from npcompile.driver.collection import no_cycle_collection
 from npcompile.driver.config import ProgramPaths
 from npcompile.driver.exit_codes import Exit, worst
 from npcompile.driver.inputs import read_sources
@@ -113,7 +114,8 @@ def _check(sources: Sequence[SourceFile], options: CheckOptions, progress: Progr
     if loaded.program.is_empty:
         files = f"`{sources[0].path}`" if len(sources) == 1 else f"{len(sources)} files"
         raise InputError([*found, _nothing(f"no NetworkPolicy in {files}, and nothing that one could be about")])
-    found += check_program(loaded.program, options, progress)
+    with no_cycle_collection():
+        found += check_program(loaded.program, options, progress)
     program = loaded.program
     return Checked(diagnostics=tuple(found), policies=len(program.policies), pods=len(program.cluster.pods))
 

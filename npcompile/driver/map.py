@@ -9,9 +9,7 @@ it has a flow that must be denied.
 from __future__ import annotations
 
 import difflib
-import gc
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from npcompile import semantics
@@ -20,6 +18,7 @@ from npcompile.analyses.parties import EVERYONE, Chosen, Group, GroupBy, groups
 from npcompile.analyses.reach import Closing, Edge, Reach
 from npcompile.diagnostics.errors import InputError, InternalError
 from npcompile.diagnostics.model import Diagnostic
+from npcompile.driver.collection import no_cycle_collection
 from npcompile.driver.inputs import read_sources
 from npcompile.driver.progress import Progress, reading, silent
 from npcompile.frontend import load
@@ -74,7 +73,7 @@ def map_program(program: Program, options: MapOptions, diagnostics: Iterable[Dia
     """The map of a program; raises InputError where a word names nothing in it."""
     chosen = _choose_both(program, options)
     replay = _Replay(program, each=options.dst is not None)
-    with _no_cycle_collection():
+    with no_cycle_collection():
         relation = relate(program)
         sources, targets = (groups(relation, options.group_by, one) for one in chosen)
         if options.exposure:
@@ -102,18 +101,6 @@ def _unbound(program: Program) -> int:
     if not any(isinstance(peer, BlockPeer) for peer in peers):
         return 0
     return sum(not pod.addresses for pod in program.cluster.pods)
-
-
-@contextmanager
-def _no_cycle_collection() -> Iterator[None]:
-    """Many young objects, none of them in a cycle: looking for cycles would take a fifth of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _edges(

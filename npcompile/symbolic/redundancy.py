@@ -92,22 +92,24 @@ class _Judge:
     def suffice(self, others: Sequence[Policy]) -> bool:
         """Whether others do all that the policy does."""
         directions = [direction for direction in Direction if direction in self.policy.directions]
-        return all(self._isolate(direction, others) for direction in directions) and all(
-            self._allow(of, others) for of in self._rules(self.policy)
-        )
+        lost = [
+            *(term for direction in directions for term in self._isolation_lost(direction, others)),
+            *(self._rule_lost(of, others) for of in self._rules(self.policy)),
+        ]  # asked about at once, as starting a query takes longer than most answers
+        return not lost or not self.session.satisfiable(self.session.encoding.some(lost))
 
-    def _isolate(self, direction: Direction, others: Sequence[Policy]) -> bool:
-        """Whether the others isolate every subject but those of no other policy to whom everything is allowed."""
-        if any(direction in one.directions and not one.subjects.requirements for one in others):
-            return True
-        own = [of for of in self._rules(self.policy) if of.rule.direction is direction]
-        lost = properties.isolation_lost(
-            self.session.encoding, direction, self.policy, others=others, every=self.every, rules=own
-        )
-        return not self.session.satisfiable(lost)
+    def _isolation_lost(self, direction: Direction, others: Sequence[Policy]) -> Iterator[z3.BoolRef]:
+        """Unsatisfiable iff the others isolate every subject but those of no other policy to whom everything is
+        allowed; no term where one of them isolates everyone.
+        """
+        if not any(_is_for_everyone(one, direction) for one in others):
+            own = [of for of in self._rules(self.policy) if of.rule.direction is direction]
+            yield properties.isolation_lost(
+                self.session.encoding, direction, self.policy, others=others, every=self.every, rules=own
+            )
 
-    def _allow(self, of: RuleOf, others: Sequence[Policy]) -> bool:
-        """Whether the others match all that a rule does, for the subjects of other policies."""
+    def _rule_lost(self, of: RuleOf, others: Sequence[Policy]) -> z3.BoolRef:
+        """Unsatisfiable iff the others match all that a rule does, for the subjects of other policies."""
         box = self.session.boxes.rule(of)
         rules = [
             other
@@ -115,10 +117,16 @@ class _Judge:
             for other in self._rules(one)
             if other.rule.direction is of.rule.direction and boxes.meet(box, self.session.boxes.rule(other))
         ]
-        return not self.session.satisfiable(properties.rule_lost(self.session.encoding, of, self.every, rules))
+        everyone = [one for one in self.every if _is_for_everyone(one, of.rule.direction)]
+        return properties.rule_lost(self.session.encoding, of, everyone[:1] or self.every, rules)
 
     def _rules(self, policy: Policy) -> list[RuleOf]:
         return [RuleOf(policy=policy, rule=rule) for rule in policy.rules]
+
+
+def _is_for_everyone(policy: Policy, direction: Direction) -> bool:
+    """Whether a policy isolates every pod of its namespace."""
+    return direction in policy.directions and not policy.subjects.requirements
 
 
 def _examples(session: Session, policy: Policy) -> Iterator[Example]:

@@ -40,12 +40,12 @@ class Session(Setting):
         self._last: Query | None = None
         self.encoding = Encoding(self.vocabulary, self.boxes, ends.variables(self.vocabulary, self._ctx), self._ctx)
         self.decoder = Decoder(program, self.vocabulary, self.encoding, self.addresses)
-        self._possible = tuple(possible(self.encoding, self.vocabulary))
+        self._possible = self.encoding.every(possible(self.encoding, self.vocabulary))
         self._pods = tuple(pod for pod in program.cluster.pods if not pod.host_network)
 
     def query(self, *constraints: z3.BoolRef) -> Query:
         """A query for the flows that are possible and satisfy these constraints, about policies of one end."""
-        self._last = Query((*self._possible, *constraints), ctx=self._ctx, effort=self._effort, seed=self._seed)
+        self._last = Query((self._possible, *constraints), ctx=self._ctx, effort=self._effort, seed=self._seed)
         return self._last
 
     @property
