@@ -39,9 +39,10 @@ oracles: ## Record again what a real API server says of the oracle cases (needs 
 soak: $(VENV)/.installed-dev packages ## Packets by the million through the BPF datapath, against the evaluator; SOAK=100 is how many times as many as in CI, NPCOMPILE_SEED=… repeats a run
 	NPCOMPILE_SOAK=$(SOAK) NPCOMPILE_REQUIRE_KERNEL=1 $(BIN)/pytest -q -rA -s tests/kernel/test_bpf_semantics.py tests/kernel/test_bpf_hostile.py -k 'programs or hostile'
 
-bench: $(VENV)/.installed ## Measure, as ratios taken side by side
+bench: $(VENV)/.installed packages ## Measure, as ratios taken side by side
 	$(BIN)/python bench/measure.py
 	$(BIN)/python bench/scale.py
+	$(BIN)/python bench/apply.py
 
 packages:
 	@.ci/packages

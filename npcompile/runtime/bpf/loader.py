@@ -67,8 +67,12 @@ class BpfLoader:
         return os.geteuid() == 0
 
     def is_loaded(self) -> bool:
-        """Whether there are maps, or interfaces with programs of ours."""
-        return any(_removal(Here.of_thread()))
+        """Whether there are maps, or interfaces with programs of ours.
+
+        Interfaces, which take long to ask, get programs from the pins here, which go after the last of them.
+        """
+        here = Here.of_thread()
+        return (here.files.exists() or here.pins.exists()) and any(_removal(here))
 
     def delta(self, artifact: Stored | None) -> Delta:
         """What `apply` or `detach` would do; entries are told by map, as bytes."""
