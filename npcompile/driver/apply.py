@@ -92,7 +92,8 @@ def _attempt(act: Callable[[], Delta]) -> Applied:
         delta = act()
     except LoadError as error:
         if error.restored:
-            told = diagnose(STEP_FAILED, None, f"{error}; what was loaded before is loaded again")
+            message = f"{error}; rolled back: what was loaded before, if anything, is loaded again"
+            told = diagnose(STEP_FAILED, None, message)
             return Applied(diagnostics=(told,), exit=Exit.FINDINGS)
         told = diagnose(STEP_FAILED, None, str(error), help="run `npcompile apply` again")
         return Applied(diagnostics=(told,), exit=Exit.UNDECIDED)

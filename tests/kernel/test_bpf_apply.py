@@ -346,6 +346,11 @@ def test_the_command(node: Node, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert len(attach.attached()) == 1
     assert "nothing to do" in npcompile("apply", out, "--bindings", tmp_path / "bindings").stderr
+    run("ip", "netns", "exec", node.name, "tc", "qdisc", "add", "dev", "to2", "ingress")
+    (tmp_path / "more").write_text("a/p1=to2\n")
+    failed = npcompile("apply", out, "--bindings", tmp_path / "more")
+    assert failed.returncode == 1 and "attach to `to2`" in failed.stderr and "rolled back" in failed.stderr
+    assert "nothing to do" in npcompile("apply", out, "--bindings", tmp_path / "bindings").stderr
     bad = tmp_path / "bad"
     bad.write_text("a/p1\na/p1=this-name-is-far-too-long\n")
     wrong = npcompile("apply", out, "--bindings", bad)
