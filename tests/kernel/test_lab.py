@@ -35,6 +35,7 @@ pytestmark = pytest.mark.kernel("nft", "nsenter", "setpriv", "iptables-restore",
 
 PAYMENTS = "examples/payments"
 SMALL = Path(__file__).with_name("lab.yaml")
+CORNERS = Path(__file__).with_name("lab-corners.yaml")
 
 
 @pytest.fixture(params=sorted(TARGETS.keys() - {"bpf"}))
@@ -143,6 +144,47 @@ def test_ports_are_tried_at_their_edges(target: Target) -> None:
     found = seen(tried(SMALL, LabOptions(target=target)))
     edges = {port: found["a/web", "a/db", f"udp/{port}"] for port in (4999, 5000, 6000, 6001)}
     assert edges == {4999: {"DENY"}, 5000: {"ALLOW"}, 6000: {"ALLOW"}, 6001: {"DENY"}}
+
+
+@pytest.mark.parametrize("name", sorted(TARGETS))
+def test_what_others_get_wrong(name: str) -> None:
+    rows = tried(CORNERS, LabOptions(target=TARGETS[name]))
+    assert [row for row in rows if row.differs or not row.seen.is_known] == []
+    found = seen(rows)
+    http = {dst: found["b/client", dst, "tcp/8080"] for dst in ("a/web0", "a/web1")}
+    assert http == {"a/web0": {"ALLOW"}, "a/web1": {"DENY"}}, "each destination's own number, at both ends"
+    assert found["a/web0", "b/client", "icmp"] == {"DENY"}, "policies of TCP only close ICMP"
+    assert found["192.168.7.1", "a/web0", "icmp"] == {"ALLOW"}, "its own node"
+    assert found["192.168.7.2", "a/web0", "icmp"] == {"DENY"}, "another node"
+    union = {src: port for (src, dst, port) in found if src.startswith("198.51.100.") and dst == "a/db"}
+    assert union and all(found[src, "a/db", port] == {"ALLOW"} for src, port in union.items())
+
+
+def test_forty_policies_on_one_pod_with_the_longest_names(target: Target, tmp_path: Path) -> None:
+    namespace, name = "c" * 63, ".".join(letter * 61 for letter in "klmn")
+    port = "a" * 15
+    pod = (
+        f"{{apiVersion: v1, kind: Pod, metadata: {{namespace: {namespace}, name: {name}, labels: {{app: p}}}}, spec: "
+        f"{{containers: [{{name: c, ports: [{{name: {port}, containerPort: 7777}}]}}]}}, status: {{podIP: 10.9.9.9}}}}"
+    )
+    policies = [
+        f"{{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {{namespace: {namespace}, "
+        f"name: '{number:02}-{name[3:]}'}}, spec: {{podSelector: {{}}, ingress: [{{from: [{{ipBlock: "
+        f"{{cidr: 10.0.{number}.0/24}}}}], ports: [{{port: {100 + number}, endPort: {100 + 2 * number}}}, "
+        f"{{port: {port}}}]}}]}}}}"
+        for number in range(40)
+    ]
+    file = tmp_path / "in.yaml"
+    file.write_text("\n---\n".join([pod, *policies]), encoding="utf-8")
+    asked = questions(
+        *((f"10.0.{number}.1", f"{namespace}/{name}", f"tcp/{port}") for number in (0, 20, 39) for port in
+          (7777, 99 + number, 100 + number, 100 + 2 * number, 101 + 2 * number)),
+        ("10.0.40.1", f"{namespace}/{name}", "tcp/7777"),
+    )  # fmt: skip
+    rows = tried(file, LabOptions(target=target, questions=asked))
+    assert [row for row in rows if row.differs or not row.seen.is_known] == []
+    verdicts = [str(row.seen.observed) for row in rows]
+    assert verdicts == [*["ALLOW", "DENY", "ALLOW", "ALLOW", "DENY"] * 3, "DENY"]
 
 
 def test_chosen_flows(target: Target, tmp_path: Path) -> None:
