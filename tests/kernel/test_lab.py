@@ -151,8 +151,8 @@ def test_what_others_get_wrong(name: str) -> None:
     rows = tried(CORNERS, LabOptions(target=TARGETS[name]))
     assert [row for row in rows if row.differs or not row.seen.is_known] == []
     found = seen(rows)
-    http = {dst: found["b/client", dst, "tcp/8080"] for dst in ("a/web0", "a/web1")}
-    assert http == {"a/web0": {"ALLOW"}, "a/web1": {"DENY"}}, "each destination's own number, at both ends"
+    http = {dst: found["b/client", dst, "tcp/8080"] for dst in ("a/web0", "a/web1", "a/web2")}
+    assert http == {"a/web0": {"ALLOW"}, "a/web1": {"DENY"}, "a/web2": {"DENY"}}, "each destination's own number"
     assert found["a/web0", "b/client", "icmp"] == {"DENY"}, "policies of TCP only close ICMP"
     assert found["192.168.7.1", "a/web0", "icmp"] == {"ALLOW"}, "its own node"
     assert found["192.168.7.2", "a/web0", "icmp"] == {"DENY"}, "another node"

@@ -5,6 +5,8 @@ None of the three calls another.  The artifact is read from its text as a node w
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 import pytest
 import z3
 from hypothesis import given, settings
@@ -13,9 +15,12 @@ from hypothesis import strategies as st
 from npcompile.backends.iptables import lower
 from npcompile.backends.registry import TARGETS
 from npcompile.backends.target import Options
-from npcompile.ir.flow import Flow, Verdict
-from npcompile.ir.policy import Direction
+from npcompile.ir.cluster import Cluster, ContainerPort, Namespace, Pod
+from npcompile.ir.flow import Endpoint, Flow, Verdict
+from npcompile.ir.labels import EVERYTHING, NAMESPACE_NAME
+from npcompile.ir.policy import Direction, Match, NamedPort, Policy, PortRange, Rule
 from npcompile.ir.program import Program
+from npcompile.netset.ports import Protocol
 from npcompile.readers.artifact import read_artifact
 from npcompile.readers.passage import Rulesets, passage
 from npcompile.semantics import decide
@@ -101,3 +106,41 @@ def test_a_node_filters_nothing_but_its_own_pods(target: str, example: tuple[Pro
     for node in set(program.cluster.nodes) - nodes if None not in nodes else ():
         loaded = emitted(program, target, Options(node=node))
         assert passage(lambda _, loaded=loaded: loaded, program.cluster, flow).verdict is Verdict.ALLOW  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("target", FILTERS)
+@settings(max_examples=60)
+@given(
+    declared=st.lists(st.sets(st.sampled_from((80, 81, 8080)), max_size=2), min_size=1, max_size=3),
+    beside=st.sets(st.sampled_from((80, 8080)), max_size=1),
+)
+def test_a_named_port_is_each_pods_own(target: str, declared: list[set[int]], beside: set[int]) -> None:
+    """Where all pods of a policy declare it alike it is written as a number, and only there."""
+    pods = tuple(
+        Pod(
+            namespace="a",
+            name=f"p{place}",
+            labels={},
+            addresses=(ip_address(f"10.0.0.{place + 1}"),),
+            ports=tuple(ContainerPort(name="http", protocol=Protocol.TCP, number=number) for number in sorted(numbers)),
+        )
+        for place, numbers in enumerate(declared)
+    )
+    ports = (
+        NamedPort(protocol=Protocol.TCP, name="http"),
+        *(PortRange(protocol=Protocol.TCP, first=number, last=number) for number in beside),
+    )
+    rule = Rule(direction=Direction.INGRESS, index=0, match=Match(ports=ports))
+    isolating = Policy(
+        namespace="a", name="p", subjects=EVERYTHING, directions=frozenset({Direction.INGRESS}), rules=(rule,)
+    )
+    cluster = Cluster(namespaces={"a": Namespace(name="a", labels={NAMESPACE_NAME: "a"})}, pods=pods)
+    program = Program(policies=(isolating,), cluster=cluster)
+    loaded = emitted(program, target)
+    for pod, numbers in zip(pods, declared, strict=True):
+        for number in (80, 81, 8080):
+            dst = Endpoint(pod=pod, address=pod.addresses[0])
+            flow = Flow(src=Endpoint(address=ip_address("192.0.2.1")), dst=dst, protocol=Protocol.TCP, port=number)
+            verdict = Verdict.ALLOW if number in numbers | beside else Verdict.DENY
+            assert decide(program.policies, cluster, flow).verdict is verdict
+            assert passage(lambda _: loaded, cluster, flow).verdict is verdict
