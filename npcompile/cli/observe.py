@@ -14,12 +14,14 @@ import click
 
 from npcompile.driver.observe import observe
 from npcompile.ir.flow import Verdict
+from npcompile.netset.ports import Protocol
 
 _SAID = {
     "lost": "{} events lost: they came faster than they were read",
     "skipped": "{} earlier events skipped: --earlier shows them",
     "removed": "the datapath was removed",
 }
+_WITH_PORTS = {one.value.lower() for one in Protocol if one.has_ports}
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -61,8 +63,13 @@ def _stopped() -> Iterator[Callable[[], bool]]:
 
 
 def _line(event: dict[str, object]) -> str:
+    """The event for people: ports where the protocol has any, `?` for what was not read of the packet."""
+    source, destination, protocol = event["src"] or "?", event["dst"] or "?", event["protocol"]
+    if protocol in _WITH_PORTS:
+        source = f"[{source}]" if ":" in str(source) else source
+        source, protocol = f"{source}:{event['source_port']}", f"{protocol}/{event['destination_port']}"
     rule = f"  {event['rule']}" if event["rule"] else ""
     return (
-        f"{event['verdict']:5}  {event['src'] or '?'}:{event['source_port']} -> {event['dst'] or '?'}  "
-        f"{event['protocol']}/{event['destination_port']}  {event['direction']}  {event['reason']}{rule}"
+        f"{event['verdict']:5}  {source} -> {destination}  {'?' if protocol == '0' else protocol}  "
+        f"{event['direction']}  {event['reason']}{rule}"
     )

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from npcompile.backends.bpf import BpfTarget
+from npcompile.backends.bpf.source import Features, render
 from npcompile.backends.target import Established, Options
 from npcompile.diagnostics.errors import InputError
 from npcompile.ir.flow import Flow
@@ -189,6 +190,18 @@ def test_other_features_take_new_programs_and_keep_the_flows(node: Node) -> None
     closed = BpfTarget().emit(INGRESS_ONLY, Options(established=Established.RECHECK))
     LOADER.apply(Stored(target="bpf", files=closed.files, manifest={}))
     assert not sends(later)
+
+
+def test_without_ipv6_nothing_is_left_to_do(node: Node) -> None:
+    """The node's own addresses of IPv6 have no map, and are not told to be missing in one."""
+    with_ipv6 = stored(BOTH, "bpf")
+    head = with_ipv6.files["maps.json"].replace(b'"ipv6": true', b'"ipv6": false')
+    source = render(Features(ipv6=False)).encode()
+    without = Stored(target="bpf", files={**with_ipv6.files, "maps.json": head, "datapath.c": source}, manifest={})
+    run("ip", "-n", node.name, "address", "add", "fd00::99/128", "dev", "lo")
+    assert LOADER.apply(with_ipv6).steps and LOADER.apply(without).steps
+    assert LOADER.delta(without).steps == ()
+    assert [step.command for step in LOADER.apply(with_ipv6).steps][1:] == [("bpf", "map", "np_addresses6")]
 
 
 def sends(frame: bytes, repeat: int = 1) -> bool:

@@ -197,6 +197,22 @@ def test_a_signal_ends_it_with_everything_said(loaded: Node, number: signal.Sign
         assert len([line for line in out.splitlines() if json.loads(line).get("destination_port") == 81]) >= 500
 
 
+def test_lines_for_people_have_ports_where_there_are_any(loaded: Node) -> None:
+    """A source of IPv6 is told from its port, and what was not read of a packet is not told as zeros."""
+    strangers = f.ipv6("fd00::1", "fd00::2", 17, f.udp(40000, 80))
+    arp = f.arp("10.7.0.1", "10.7.0.2", 1)
+    for frame in (ALLOWED, f.ip("10.7.0.1", "10.7.0.2", 1, f.icmp(8)), strangers, arp):
+        sends(frame)
+    command = [sys.executable, "-m", "npcompile", "observe", "--earlier", "--seconds", "0"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert [line[5:].split("  ")[1:3] for line in said] == [
+        ["a/p1:40000 -> a/p2", "tcp/80"],
+        ["a/p1 -> a/p2", "icmp"],
+        ["[fd00::1]:40000 -> fd00::2", "udp/80"],
+        ["? -> ?", "?"],
+    ]
+
+
 def test_it_ends_when_nobody_reads_any_more(loaded: Node) -> None:
     with observing() as child:
         first_line(child)

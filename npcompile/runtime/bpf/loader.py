@@ -189,9 +189,10 @@ def _steps(here: Here, now: Loaded, wanted: _Wanted) -> Iterator[Step]:
     current = now.current
     if current is not None and (list(here.others(current.pins)) or here.stale()):
         yield Step(command=("bpf", "tidy"), text="what a run that was cut short has left\n", last=True)
-    if current is None or current.digest != wanted.digest():
+    loaded = current is not None and current.digest == wanted.digest()
+    if not loaded:
         yield Step(command=("bpf", "load"), text=f"the datapath {wanted.digest()[:12]}\n")
-    for name in NAMES:
+    for name in now.image if loaded else NAMES:  # programs without IPv6 have no maps for it
         lines = list(_entry_changes(now.image.get(name, {}), wanted.image[name]))
         if lines:
             yield Step(command=("bpf", "map", name), text="".join(lines))

@@ -83,14 +83,17 @@ def start(maps: Mapping[str, Map], image: Image, generation: int, hashing: Hashi
 
 
 def read_image(maps: Mapping[str, Map], generation: int) -> Image:
-    """What the maps hold in the slot of a generation; a trie's entries that only repeat shorter ones are among them."""
+    """What the maps hold in the slot of a generation, of those that there are; a trie's entries that only repeat
+    shorter ones are among them."""
     image: dict[str, Slots] = {}
     for table in TABLES:
-        entries = maps[table.name].entries() if table.name in maps else {}
-        slots = ((key, table.split(value)[generation & 1]) for key, value in entries.items())
-        image[table.name] = {key: slot for key, slot in slots if any(slot)}
+        if table.name in maps:
+            entries = maps[table.name].entries()
+            slots = ((key, table.split(value)[generation & 1]) for key, value in entries.items())
+            image[table.name] = {key: slot for key, slot in slots if any(slot)}
     for packed in PACKED:
-        image[packed.name] = packed.read(_half(maps[packed.name], generation & 1)) if packed.name in maps else {}
+        if packed.name in maps:
+            image[packed.name] = packed.read(_half(maps[packed.name], generation & 1))
     return image
 
 
