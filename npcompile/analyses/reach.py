@@ -61,11 +61,11 @@ class Edge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closing:
-    """What a map leaves out: how many classes of sources reach some destination, and of each class that reaches none, a
-    flow that is denied.
+    """What a map leaves out, on the far side of what was asked for: how many classes of sources reach some destination,
+    or of destinations are reached by some source, and of each other class a flow that is denied.
     """
 
-    reaching: int
+    connected: int
     denied: tuple[Flow, ...]
 
 
@@ -262,32 +262,38 @@ class Reach:
             classes=finding.classes,
         )
 
-    def closing(self) -> Closing:
-        """What the edges leave out."""
-        reaching, ports = 0, 0
+    def closing(self, direction: Direction) -> Closing:
+        """What the edges leave out: into the destinations, by classes of sources, or out of the sources."""
+        into = direction is Direction.INGRESS
+        connected, ports = 0, 0
         candidates: dict[int, tuple[Endpoint, Endpoint]] = {}
         for src in self._sources:
             for place, openings in self._from(src.bits).items():
                 for one, (_, inside) in product(openings, self._families):
-                    for sources, _ in real(src, self._targets[place], one.src & inside, one.dst & inside):
-                        reaching |= sources
+                    for sources, targets in real(src, self._targets[place], one.src & inside, one.dst & inside):
+                        connected |= sources if into else targets
                         ports |= one.ports
-            for number in members(src.bits):
-                if number not in candidates and (pair := self._any_pair(src, number)):
+        for group in self._sources if into else self._targets:
+            for number in members(group.bits):
+                if number not in candidates and (pair := self._any_pair(group, number, direction)):
                     candidates[number] = pair
         flows = (
             _flow(self._relation, *pair, ports or self._relation.space.every)
             for number, pair in candidates.items()
-            if not reaching >> number & 1
+            if not connected >> number & 1
         )
-        return Closing(reaching=reaching.bit_count(), denied=tuple(flows))
+        return Closing(connected=connected.bit_count(), denied=tuple(flows))
 
-    def _any_pair(self, src: Group, number: int) -> tuple[Endpoint, Endpoint] | None:
-        companions = self._relation.companions(number)
-        for dst in self._targets:
+    def _any_pair(self, group: Group, number: int, direction: Direction) -> tuple[Endpoint, Endpoint] | None:
+        """An identity of a group with any other end: as the source of what comes in, or as where it goes out to."""
+        bit, companions = 1 << number, self._relation.companions(number)
+        into = direction is Direction.INGRESS
+        for other in self._targets if into else self._sources:
+            src, dst = (group, other) if into else (other, group)
+            ends = (bit, other.bits & companions) if into else (other.bits & companions, bit)
             if paired(src, dst):
-                for _, targets in real(src, dst, 1 << number, dst.bits & companions):
-                    return a_pair(self._relation, src, dst, number, lowest(targets))
+                for sources, targets in real(src, dst, *ends):
+                    return a_pair(self._relation, src, dst, lowest(sources), lowest(targets))
         return None
 
 

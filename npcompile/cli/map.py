@@ -11,7 +11,8 @@ from npcompile.analyses.parties import GroupBy
 from npcompile.cli.output import show
 from npcompile.cli.progress import shown
 from npcompile.driver.map import MapOptions, run_map
-from npcompile.driver.map_text import RENDERERS, note, summary
+from npcompile.driver.map_text import RENDERERS, summary
+from npcompile.driver.map_words import note
 
 _LINES = 1000  # that are written at once: each write is flushed
 _GROUPS = {str(one): one for one in GroupBy}
@@ -22,8 +23,10 @@ _GROUPS = {str(one): one for one in GroupBy}
 @click.option("-f", "--file", "files", multiple=True, metavar="PATH", help="Another path; may be repeated.")
 @click.option("-o", "--output-format", type=click.Choice([*RENDERERS]), default="table", show_default=True)
 @click.option("--group-by", type=click.Choice([*_GROUPS]), default=str(GroupBy.WORKLOAD), show_default=True)
-@click.option("--from", "src", metavar="NAME", help="Only from there.")
-@click.option("--to", "dst", metavar="NAME", help="Only to there, with the rules that open it and what stays closed.")
+@click.option(
+    "--from", "src", metavar="NAME", help="Only from there, with the rules that open it and what stays closed."
+)
+@click.option("--to", "dst", metavar="NAME", help="Only to there; with what opens each way, and what stays closed.")
 @click.option("--exposure", is_flag=True, help="Only what is reached from outside the cluster, or may reach out of it.")
 def command(
     *,

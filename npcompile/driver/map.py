@@ -2,8 +2,8 @@
 
 Nothing is said before the reference evaluator has confirmed it: of every edge one flow, which must pass by rules that
 the edge names.  In a map of everything one flow stands for all edges between the same two classes of endpoints on the
-same port; in a map of what reaches something (`--to`) each edge has its own, and each class that is said not to reach
-it has a flow that must be denied.
+same port; in a map of what reaches something, or is reached by it, (`--to`, `--from`) each edge has its own, and each
+class that is said not to reach it, or to be reached, has a flow that must be denied.
 """
 
 from __future__ import annotations
@@ -41,13 +41,20 @@ class MapOptions:
     dst: str | None = None
     exposure: bool = False
 
+    @property
+    def report(self) -> Direction | None:
+        """Whose ways the map is a report on: into `dst` or, where only `src` was asked for, out of that."""
+        if self.dst is not None:
+            return Direction.INGRESS
+        return Direction.EGRESS if self.src is not None and not self.exposure else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Map:
     """Everything that is open, confirmed.
 
-    `sources` and `targets` are the groups that it is about.  `closing` is what it leaves out, where a destination was
-    asked for; `diagnostics` are what the input gave cause to say.  `unbound` counts pods without an address, where some
+    `sources` and `targets` are the groups that it is about.  `closing` is what it leaves out, where it is a
+    report; `diagnostics` are what the input gave cause to say.  `unbound` counts pods without an address, where some
     rule has an ipBlock that might match them once they have one.
     """
 
@@ -72,7 +79,7 @@ def run_map(paths: Sequence[str], options: MapOptions, progress: Progress = sile
 def map_program(program: Program, options: MapOptions, diagnostics: Iterable[Diagnostic] = ()) -> Map:
     """The map of a program; raises InputError where a word names nothing in it."""
     chosen = _choose_both(program, options)
-    replay = _Replay(program, each=options.dst is not None)
+    replay = _Replay(program, each=options.report is not None)
     with no_cycle_collection():
         relation = relate(program)
         sources, targets = (groups(relation, options.group_by, one) for one in chosen)
@@ -80,8 +87,8 @@ def map_program(program: Program, options: MapOptions, diagnostics: Iterable[Dia
             sources = _exposing(sources, targets, asked=options.dst is not None)
         edges = tuple(replay.confirm(edge) for edge in _edges(relation, sources, targets, exposure=options.exposure))
     closing = None
-    if options.dst is not None:
-        closing = Reach(relation, sources, targets).closing()
+    if options.report is not None:
+        closing = Reach(relation, sources, targets).closing(options.report)
         replay.deny(closing.denied)
     return Map(
         options=options,
@@ -150,10 +157,11 @@ def _choose(program: Program, word: str) -> Chosen:
     try:
         found = Directory(program.cluster).find(word)
     except InputError:
-        if "/" in word or not close:
+        if "/" in word:
             raise
-        message = f"`{word}` is not in the input"
-        raise usage_error(message, f"did you mean the namespace `{close[0]}`?") from None
+        forms = "write a namespace, `namespace/pod`, `namespace/workload`, an address, or `internet`"
+        hint = f"did you mean the namespace `{close[0]}`?" if close else forms
+        raise usage_error(f"`{word}` is not in the input", hint) from None
     match found:
         case Service():
             message = f"`{word}` is a Service, and policies judge the pods behind it"

@@ -250,28 +250,35 @@ def meaning(edge: Edge) -> Key:
 
 
 @settings(CALM, max_examples=60)
-@given(owned(), st.sampled_from(GroupBy), st.data())
-def test_what_a_map_to_something_leaves_out_is_denied(program: Program, by: GroupBy, data: st.DataObject) -> None:
-    """The closing statement: each identity reaches something of the target, or is shown with a flow that is denied."""
+@given(owned(), st.sampled_from(GroupBy), st.sampled_from(Direction), st.data())
+def test_what_a_map_of_one_place_leaves_out_is_denied(
+    program: Program, by: GroupBy, direction: Direction, data: st.DataObject
+) -> None:
+    """The closing statement: each identity reaches something of the place (or is reached by something of it), or is
+    shown with a flow that is denied.
+    """
+    into = direction is Direction.INGRESS
     world = World(program, by)
     pod = data.draw(st.sampled_from(program.cluster.pods))
-    targets = data.draw(st.sampled_from((Chosen(namespace=pod.namespace), Chosen(pods=(pod,), finest=GroupBy.POD))))
+    place = data.draw(st.sampled_from((Chosen(namespace=pod.namespace), Chosen(pods=(pod,), finest=GroupBy.POD))))
     inside = [
         end for end in world.oracle.endpoints
-        if end.pod and (end.pod.key == pod.key or (targets.namespace and end.pod.namespace == pod.namespace))
+        if end.pod and (end.pod.key == pod.key or (place.namespace and end.pod.namespace == pod.namespace))
     ]  # fmt: skip
     identities = world.relation.identities
-    reaching, candidates = set(), set()
-    for src in world.oracle.endpoints:
-        for dst in inside:
+    connected, candidates = set(), set()
+    for far in world.oracle.endpoints:
+        for near in inside:
+            src, dst = (far, near) if into else (near, far)
             families_match = src.family is None or dst.family is None or src.family == dst.family
             if families_match and world.is_pair(src, dst):
-                candidates.add(identities.of(src))
+                candidates.add(identities.of(far))
                 if any(world.decide(src, dst, at).verdict is Verdict.ALLOW for at in world.points):
-                    reaching.add(identities.of(src))
-    closing = reach(world.relation, by, targets=targets).closing()
-    assert closing.reaching == len(reaching)
-    assert {identities.of(flow.src) for flow in closing.denied} == candidates - reaching
+                    connected.add(identities.of(far))
+    sources, targets = (EVERYONE, place) if into else (place, EVERYONE)
+    closing = reach(world.relation, by, sources, targets).closing(direction)
+    assert closing.connected == len(connected)
+    assert {identities.of(flow.src if into else flow.dst) for flow in closing.denied} == candidates - connected
     for flow in closing.denied:
         assert world.decide(flow.src, flow.dst, ports.point(flow.protocol, flow.port)).verdict is Verdict.DENY
 

@@ -11,6 +11,7 @@ import pytest
 
 from npcompile.analyses.reach import Reach
 from npcompile.driver.map import _Replay
+from npcompile.ir.policy import Direction
 from tests.commands import npcompile
 from tests.golden import Golden
 
@@ -26,6 +27,12 @@ MAPS = {
     "to-production.txt": ("--to", "production"),
     "to-production.json": ("--to", "production", "-o", "json"),
     "to-one-pod.txt": ("--to", "production/postgres-0"),
+    "from-production.txt": ("--from", "production"),
+    "from-production.json": ("--from", "production", "-o", "json"),
+    "from-one-pod.txt": ("--from", "production/postgres-0"),
+    "from-a-node.txt": ("--from", "172.18.0.2"),
+    "from-outside.txt": ("--from", "internet"),
+    "exposure-from.txt": ("--exposure", "--from", "production"),
     "to-dns.txt": ("--to", "kube-system/coredns"),
     "to-the-bank.txt": ("--to", "203.0.113.9"),
     "from-the-internet.txt": ("--from", "internet", "--to", "analytics"),
@@ -65,6 +72,7 @@ def test_the_same_input_gives_the_same_map() -> None:
         (("--to", "prodction"), "did you mean the namespace `production`?"),
         (("--from", "production/payment-api"), "did you mean `production/payments-api`"),
         (("--to", "production/svc/payments-api"), "policies judge the pods behind it"),
+        (("--to", "nowhere"), "write a namespace, `namespace/pod`, `namespace/workload`, an address, or `internet`"),
         (("--from", "nowhere/x", "--to", "nobody/y"), "`nobody/y` is not in the input"),
         (("--exposure", "--from", "analytics", "--to", "production"), "here neither end is"),
         (("--group-by", "node"), "is not one of"),
@@ -92,6 +100,36 @@ def test_without_pods_nothing_is_claimed() -> None:
     asked = npcompile("map", "-", "--to", "shop", stdin=NOTHING)
     assert "has no pods" in asked.out
     assert "checked" not in asked.out
+    leaving = npcompile("map", "-", "--from", "shop", stdin=NOTHING)
+    assert leaving.out == "shop has no pods in the input: nothing is known of what it would reach\n"
+
+
+def test_what_always_passes_is_said_of_pods_on_their_nodes_network() -> None:
+    result = npcompile("map", "-", "--from", "infra", stdin=ON_THE_NODE)
+    assert "internet is reached from infra/proxy (host network) any port\n" in result.out
+    assert result.out.endswith(
+        "infra reaches nothing else: 1 other class checked (a node always reaches its own pods)\n"
+    )
+
+
+ON_THE_NODE = b"""\
+apiVersion: v1
+kind: Pod
+metadata: {name: proxy, namespace: infra}
+spec: {hostNetwork: true, nodeName: one, containers: [{name: main, image: proxy}]}
+status: {phase: Running, podIP: 172.18.0.2, hostIP: 172.18.0.2}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: shop}
+spec: {nodeName: two, containers: [{name: main, image: web}]}
+status: {phase: Running, podIP: 10.0.0.5, hostIP: 172.18.0.3}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: closed, namespace: shop}
+spec: {podSelector: {}}
+"""
 
 
 REPLICAS = b"""\
@@ -133,17 +171,19 @@ def test_a_map_that_does_not_replay_is_withheld() -> None:
     assert "the reference evaluator does not confirm" in result.err
     original = Reach.closing
 
-    def too_few(self: Reach) -> object:
+    def too_few(self: Reach, direction: Direction) -> object:
         self._leaving = ()
-        return original(self)
+        return original(self, direction)
 
     with mock.patch.object(Reach, "closing", too_few):
-        result = npcompile("map", EXAMPLE, "--to", "kube-system")
-    assert (result.code, result.out) == (3, "")
-    assert "which the reference evaluator allows" in result.err
+        results = [npcompile("map", EXAMPLE, which, "kube-system") for which in ("--to", "--from")]
+    for result in results:
+        assert (result.code, result.out) == (3, "")
+        assert "which the reference evaluator allows" in result.err
 
 
-def test_every_edge_to_a_destination_is_replayed() -> None:
+@pytest.mark.parametrize("which", ["--to", "--from"])
+def test_every_edge_of_one_place_is_replayed(which: str) -> None:
     seen = []
     original = _Replay._decide
 
@@ -152,6 +192,6 @@ def test_every_edge_to_a_destination_is_replayed() -> None:
         return original(self, flow)  # type: ignore[arg-type]
 
     with mock.patch.object(_Replay, "_decide", count):
-        result = npcompile("map", EXAMPLE, "--to", "kube-system", "--group-by", "pod", "-o", "json")
+        result = npcompile("map", EXAMPLE, which, "kube-system", "--group-by", "pod", "-o", "json")
     closing = result.json["closing"]
     assert len(seen) == len(result.json["edges"]) + closing["other_classes"]
