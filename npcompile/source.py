@@ -47,12 +47,22 @@ class Span:
     end_column: int
 
     def __str__(self) -> str:
-        return f"{self.file.path}:{self.line}"
+        return f"{visible(self.file.path)}:{self.line}"
 
     @property
     def order(self) -> tuple[str, int, int]:
         """The key that sorts spans as a reader meets them."""
         return (self.file.path, self.line, self.column)
+
+
+def visible(text: str) -> str:
+    """A text from outside on one line, with an escape for each character that cannot be shown.
+
+    A file's name, or a value that was refused, can hold what steers a terminal or forges a line of the output.
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def position(text: str, offset: int) -> tuple[int, int]:

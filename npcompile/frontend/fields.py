@@ -279,6 +279,12 @@ def fields_of(problems: Problems, node: Node | None) -> dict[str, Node]:
     return fields
 
 
+def refuse_unprintable(problems: Problems, node: Node, text: str) -> None:
+    """Note that a name or label of the inventory, whose form is not checked otherwise, cannot be shown as it is."""
+    if not text.isprintable():
+        problems.add(node, "a name or label must not hold control characters")
+
+
 def labels_of(problems: Problems, node: Node | None) -> dict[str, str]:
     """The labels of an object of the inventory, numbers and the like as they are written."""
     labels: dict[str, str] = {}
@@ -287,6 +293,8 @@ def labels_of(problems: Problems, node: Node | None) -> dict[str, str]:
             problems.add(value, f"label `{name}` must be a string, not {describe(problems, value)}")
             continue
         text = value.value
+        refuse_unprintable(problems, value, name)
+        refuse_unprintable(problems, value, text)
         if text in NULLS and is_plain(value):
             report_null_label(problems, value, name)
             text = ""

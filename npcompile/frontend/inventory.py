@@ -11,7 +11,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple
 
 from npcompile.frontend import codes
-from npcompile.frontend.fields import Problems, fields_of, labels_of
+from npcompile.frontend.fields import Problems, fields_of, labels_of, refuse_unprintable
 from npcompile.frontend.nodes import Mapping as MappingNode
 from npcompile.frontend.nodes import Node, Scalar, is_plain, items_of, span_of
 from npcompile.frontend.resolve import DEFAULT_NAMESPACE
@@ -111,7 +111,7 @@ def traits_of(problems: Problems, fields: PodFields) -> PodTraits:
 def host_of(problems: Problems, fields: PodFields) -> PodHost:
     """Where a pod runs, as far as it says."""
     return PodHost(
-        node=_text(fields.spec.get("nodeName")) or None,
+        node=_word(problems, fields.spec.get("nodeName")) or None,
         addresses=_addresses(problems, fields.status, "hostIPs", "hostIP"),
     )
 
@@ -153,7 +153,7 @@ def read_workload(problems: Problems, node: MappingNode, top: _Fields, *, kind: 
             namespace=_namespace(problems, metadata),
             name=workload.name,
             labels=labels_of(problems, pod_metadata.get("labels")),
-            node=_text(pod_spec.get("nodeName")) or None,
+            node=_word(problems, pod_spec.get("nodeName")) or None,
             host_network=_is_true(pod_spec.get("hostNetwork")),
             ports=_container_ports(problems, pod_spec),
             workload=workload,
@@ -248,7 +248,7 @@ def _ports(problems: Problems, container: _Fields) -> Iterator[ir.ContainerPort]
         elif number is None or not 1 <= number <= 65535:
             problems.add(port["containerPort"], "`containerPort` must be a number between 1 and 65535")
         else:
-            yield ir.ContainerPort(name=_text(port.get("name")) or None, protocol=protocol, number=number)
+            yield ir.ContainerPort(name=_word(problems, port.get("name")) or None, protocol=protocol, number=number)
 
 
 def _service_port(problems: Problems, node: Node) -> ir.ServicePort:
@@ -256,11 +256,11 @@ def _service_port(problems: Problems, node: Node) -> ir.ServicePort:
     number, target = _number(port.get("port")), port.get("targetPort")
     if number is None or not 1 <= number <= 65535:
         problems.add(port.get("port", node), "a Service's `port` must be a number between 1 and 65535")
-    word = _number(target) if _number(target) is not None else _text(target)
+    word = _number(target) if _number(target) is not None else _word(problems, target)
     if isinstance(word, int) and not 0 <= word <= 65535:  # 0 is as if it was not there
         problems.add(port["targetPort"], "a Service's `targetPort` must be a number between 1 and 65535, or a name")
     return ir.ServicePort(
-        name=_text(port.get("name")) or None,
+        name=_word(problems, port.get("name")) or None,
         protocol=_protocol(problems, port.get("protocol")),
         number=number or 0,
         target=word or number or 0,
@@ -273,7 +273,7 @@ def _owner(problems: Problems, metadata: _Fields) -> ir.Workload | None:
     chosen = next((owner for owner in owners if _is_true(owner.get("controller"))), owners[0] if owners else None)
     if chosen is None or _text(chosen.get("kind")) == "Node":
         return None
-    return ir.Workload(kind=_text(chosen.get("kind")), name=_text(chosen.get("name")))
+    return ir.Workload(kind=_word(problems, chosen.get("kind")), name=_word(problems, chosen.get("name")))
 
 
 def _addresses(problems: Problems, status: _Fields, plural: str, singular: str) -> tuple[Address, ...]:
@@ -318,6 +318,14 @@ def _text(node: Node | None) -> str:
     return node.value
 
 
+def _word(problems: Problems, node: Node | None) -> str:
+    """A text that output repeats, which with a control character in it could forge a line of that."""
+    text = _text(node)
+    if node is not None:
+        refuse_unprintable(problems, node, text)
+    return text
+
+
 def _number(node: Node | None) -> int | None:
     if not isinstance(node, Scalar):
         return None
@@ -343,7 +351,7 @@ def _protocol(problems: Problems, node: Node | None) -> Protocol:
 
 def _name(problems: Problems, node: MappingNode, metadata: _Fields) -> str:
     """An object's name; the prefix that is to become one, with a star."""
-    name, prefix = _text(metadata.get("name")), _text(metadata.get("generateName"))
+    name, prefix = (_word(problems, metadata.get(key)) for key in ("name", "generateName"))
     if not name and not prefix:
         problems.add(node, "`metadata.name` is required")
     elif "{{" in name or "{{" in prefix:
@@ -352,7 +360,7 @@ def _name(problems: Problems, node: MappingNode, metadata: _Fields) -> str:
 
 
 def _namespace(problems: Problems, metadata: _Fields) -> str:
-    text = _text(metadata.get("namespace")) or DEFAULT_NAMESPACE
+    text = _word(problems, metadata.get("namespace")) or DEFAULT_NAMESPACE
     if "{{" in text:
         problems.template(metadata["namespace"])
     return text

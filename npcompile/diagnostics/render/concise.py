@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from npcompile.diagnostics.model import Diagnostic
+from npcompile.source import visible
 
 
 def headline(diagnostic: Diagnostic) -> str:
@@ -15,7 +16,7 @@ def headline(diagnostic: Diagnostic) -> str:
     span = diagnostic.span
     place = f"{span.file.path}:{span.line}:{span.column}: " if span else ""
     rule = diagnostic.rule
-    return f"{place}{diagnostic.severity}[{rule.code}] {rule.slug}: {diagnostic.message}"
+    return visible(f"{place}{diagnostic.severity}[{rule.code}] {rule.slug}: {diagnostic.message}")
 
 
 def render_concise(diagnostics: Sequence[Diagnostic], summary: Mapping[str, object]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from npcompile.diagnostics.model import Diagnostic, Scope
 from npcompile.diagnostics.render.concise import headline
-from npcompile.source import Span
+from npcompile.source import Span, visible
 
 _NEAR = 2  # lines between two marked ones that are shown rather than skipped
 _WIDEST = 200  # characters of a line that are shown: minified JSON is one line
@@ -33,16 +33,16 @@ def _block(diagnostic: Diagnostic) -> Iterator[str]:
     if span is not None and span.file.text:
         yield from _excerpt([(span, diagnostic.label, "^"), *((n.span, n.text, "-") for n in here if n.span)])
     for note in elsewhere:
-        yield f"   = note: {note.text}" + (f" ({note.span})" if note.span else "")
+        yield visible(f"   = note: {note.text}" + (f" ({note.span})" if note.span else ""))
     if diagnostic.witness is not None:
-        yield f"   = witness: {diagnostic.witness}  [proved]"
+        yield visible(f"   = witness: {diagnostic.witness}  [proved]")
     if diagnostic.scope is not None:
         too = f", and {_SCOPES[Scope.ANY_POD]}" if diagnostic.every_pod else ""
         yield f"   = scope: {_SCOPES[diagnostic.scope]}{too}"
     if diagnostic.assumptions:
         yield f"   = assumed: {_ASSUMED}"
     if diagnostic.help:
-        yield f"   = help: {diagnostic.help}"
+        yield visible(f"   = help: {diagnostic.help}")
 
 
 def _excerpt(marks: Sequence[tuple[Span, str, str]]) -> Iterator[str]:
@@ -57,13 +57,21 @@ def _excerpt(marks: Sequence[tuple[Span, str, str]]) -> Iterator[str]:
         if line - previous > _NEAR:
             yield f"{'.' * min(width, 3)}"
         else:
-            yield from (f"{between:>{width}} | {file.line(between)[:_WIDEST]}" for between in range(previous + 1, line))
+            yield from (
+                f"{between:>{width}} | {_as_wide(file.line(between)[:_WIDEST])}"
+                for between in range(previous + 1, line)
+            )
         marked = [mark for mark in ordered if mark[0].line == line]
         first = _first_shown(marked[0][0])
-        yield f"{line:>{width}} | {file.line(line)[first : first + _WIDEST]}"
+        yield f"{line:>{width}} | {_as_wide(file.line(line)[first : first + _WIDEST])}"
         for span, text, sign in marked:
-            yield f"{' ' * width} | {_underline(span, sign, first)} {text}".rstrip()
+            yield f"{' ' * width} | {_underline(span, sign, first)} {visible(text)}".rstrip()
         previous = line
+
+
+def _as_wide(line: str) -> str:
+    """A line in as many columns, without what cannot be shown: the marks below have to stay below what they mark."""
+    return "".join(one if one.isprintable() or one == "\t" else "\N{REPLACEMENT CHARACTER}" for one in line)
 
 
 def _first_shown(span: Span) -> int:

@@ -243,3 +243,35 @@ def test_nodes() -> None:
 @pytest.mark.parametrize("labels", ["{a: }", "{a: null}", "{a: ~}"])
 def test_a_label_without_a_value_is_empty(labels: str) -> None:
     assert pod(labelled(labels)).labels == {"a": ""}
+
+
+# --- what could forge a line of the output ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("odd", [r"a\nDENY  b", r"\e]0;a\a", r"a\u202eb"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        'kind: Pod\nmetadata: {{name: "{}"}}\n',
+        'kind: Pod\nmetadata: {{generateName: "{}"}}\n',
+        'kind: Pod\nmetadata: {{name: a, namespace: "{}"}}\n',
+        'kind: Pod\nmetadata: {{name: a, labels: {{"{}": b}}}}\n',
+        'kind: Pod\nmetadata: {{name: a, labels: {{app: "{}"}}}}\n',
+        'kind: Pod\nmetadata: {{name: a, ownerReferences: [{{kind: Job, name: "{}"}}]}}\n',
+        'kind: Pod\nmetadata: {{name: a, ownerReferences: [{{kind: "{}", name: b}}]}}\n',
+        'kind: Pod\nmetadata: {{name: a}}\nspec: {{nodeName: "{}"}}\n',
+        'kind: Pod\nmetadata: {{name: a}}\nspec: {{containers: [{{ports: [{{containerPort: 80, name: "{}"}}]}}]}}\n',
+        'kind: Namespace\nmetadata: {{name: "{}"}}\n',
+        'kind: Service\nmetadata: {{name: "{}"}}\nspec: {{ports: [{{port: 80}}]}}\n',
+        'kind: Service\nmetadata: {{name: a}}\nspec: {{ports: [{{port: 80, targetPort: "{}"}}]}}\n',
+    ],
+)
+def test_names_and_labels_that_cannot_be_shown_are_refused(form: str, odd: str) -> None:
+    problems = refused("apiVersion: v1\n" + form.format(odd))
+    assert [one.partition(" ")[2] for one in problems] == ["NPC008 a name or label must not hold control characters"]
+
+
+def test_a_pod_that_cannot_be_shown_is_refused_among_many_alike() -> None:
+    form = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a-{0}\n  labels: {{app: {1}}}\n"
+    pods = [form.format(number, r'"web\n"' if number == 30 else "web") for number in range(40)]
+    assert refused("---\n".join(pods)) == ["185:17 NPC008 a name or label must not hold control characters"]
