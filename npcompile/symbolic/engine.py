@@ -38,6 +38,7 @@ from npcompile.questions import (
     WideOpen,
 )
 from npcompile.symbolic import boxes, breadth, defeats, mixed, properties, redundancy, shadowing, unfelt
+from npcompile.symbolic.covers import Box
 from npcompile.symbolic.decode import Candidates
 from npcompile.symbolic.flows import Flows
 from npcompile.symbolic.session import Session
@@ -81,7 +82,10 @@ class SymbolicEngine:
         return _each("vacuous", self._session.program.policies, self._vacuous)
 
     def half_open(self) -> Iterator[HalfOpen | NotDecided]:
-        """Rules, or their port items, that no flow between pods can ever use: only fully dead ones."""
+        """Rules, or their port items, that flows between pods match which the other end denies: all, or some.
+
+        The example of some is the least one of the first policy that isolates such an end.
+        """
         return _each("half-open", self._session.rules, self._half_open)
 
     def wide_open(self) -> Iterator[WideOpen | NotDecided]:
@@ -152,17 +156,16 @@ class SymbolicEngine:
 
     def _half_open(self, of: RuleOf) -> Iterator[HalfOpen]:
         items: tuple[PortItem | None, ...] = of.rule.match.ports or (None,)
-        dead = [one for item in items if (one := self._dead(of, item)) is not None]
+        found = [one for item in items if (one := self._dead(of, item) or self._partly_denied(of, item)) is not None]
+        dead = [one for one in found if one.fully]
         if len(dead) == len(items) and len({one.blocker.key for one in dead}) == 1 and items != (None,):
             whole = self._dead(of, None)
-            dead = dead if whole is None else [whole]
-        yield from dead
+            found = found if whole is None else [whole]
+        yield from found
 
     def _dead(self, of: RuleOf, item: PortItem | None) -> HalfOpen | None:
         session, encoding, space = self._session, self._session.encoding, self._session.space
-        direction = of.rule.direction
-        ports_used = ({},) if item is None else space.ports(direction, (item,))
-        found = space.join(space.rule(of), ports_used, ({space.where(far=True): space.pods},))
+        direction, found = of.rule.direction, self._between_pods(of, item)
 
         def among(*terms: z3.BoolRef) -> tuple[z3.BoolRef, ...]:
             return properties.between_pods(encoding, of, item), *terms
@@ -182,6 +185,27 @@ class SymbolicEngine:
         assert far.pod is not None, "the flow is between pods"
         blocker = next(policy for policy in session.far_policies(of) if session.boxes.selects(policy, far.pod))
         return HalfOpen(opener=of, port=item, blocker=blocker, fully=True, example=example)
+
+    def _partly_denied(self, of: RuleOf, item: PortItem | None) -> HalfOpen | None:
+        session, direction, found = self._session, of.rule.direction, self._between_pods(of, item)
+        for blocker in session.far_isolating(of):
+            name = session.vocabulary.names.index(blocker.namespace)
+            flows = list(session.far.denied(direction, found, name, blocker))
+
+            def terms(blocker: Policy = blocker) -> tuple[z3.BoolRef, ...]:
+                return properties.between_pods(session.encoding, of, item), session.far_end_denies(of, blocker)
+
+            if session.some(flows, terms, two_sided=True):
+                example = session.least(flows, terms, direction, lambda: session.candidates(of), two_sided=True)
+                assert example is not None, "there is such a flow"
+                return HalfOpen(opener=of, port=item, blocker=blocker, fully=False, example=example)
+        return None
+
+    def _between_pods(self, of: RuleOf, item: PortItem | None) -> list[Box]:
+        """The flows between pods that a rule matches by a port item (None: anyhow)."""
+        space = self._session.space
+        ports_used = ({},) if item is None else space.ports(of.rule.direction, (item,))
+        return space.join(space.rule(of), ports_used, ({space.where(far=True): space.pods},))
 
     def _uncovered(self, namespace: Namespace, direction: Direction, isolating: list[Policy]) -> Iterator[Uncovered]:
         session = self._session

@@ -60,6 +60,20 @@ class FarEnds:
             for box in space.join(found, ({where: space.pods, name: 1 << one},)):
                 yield from self._in(box, self._there(direction, one), None if without is None else without.key)
 
+    def denied(self, near: Direction, found: Sequence[Box], name: int, isolating: Policy) -> Iterator[Flows]:
+        """The flows in boxes, whose near end is judged by a direction, that the far end denies, where that is a subject
+        of a policy that isolates it, in the namespace of a name.
+
+        No rule denies more for an address of the near end, so that end needs none.
+        """
+        space, there = self._space, self._there(near.opposite, name)
+        subject = there.subjects.get(isolating.key)
+        if subject is None:
+            return
+        for box in space.join(found, (subject,)):
+            rules = members(there.rules.meeting(box, there.rules.every))
+            yield Flows(box=box, without=tuple(there.rules.boxes[number] for number in rules))
+
     @staticmethod
     def _in(box: Box, there: _There, gone: tuple[str, str] | None) -> Iterator[Flows]:
         subjects = (subject for key, subject in there.subjects.items() if key != gone)

@@ -92,6 +92,11 @@ class Session(Setting):
         policies = self.far_policies(of)
         return properties.far_end_allows(self.encoding, of, policies, self.far_rules(of, policies))
 
+    def far_end_denies(self, of: RuleOf, isolating: Policy) -> z3.BoolRef:
+        """Whether the other end is a subject of a policy that isolates it, and denies a flow that a rule matches."""
+        peer = self.encoding.peer(of.rule.direction)
+        return self.encoding.every((self.encoding.selects(isolating, peer), z3.Not(self.far_end_allows(of))))
+
     def another(self) -> tuple[Encoding, tuple[z3.BoolRef, ...]]:
         """The encoding of a second flow with the same source, and what holds of it if it is possible."""
         flow = ends.beside(self.encoding.flow, self.vocabulary, self._ctx)

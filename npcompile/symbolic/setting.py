@@ -32,13 +32,12 @@ class Setting:
         self.addresses = stand_ins(self.vocabulary, program.cluster)
         self.chooser = Chooser(self.space, self.vocabulary, *self.addresses)
         self._isolating: dict[Direction, dict[int, list[Policy]]] = {direction: {} for direction in Direction}
-        for policy in program.policies:
-            for direction in policy.directions:
-                name = self.vocabulary.names.index(policy.namespace)
-                self._isolating[direction].setdefault(name, []).append(policy)
         self._policies_of: dict[str, list[Policy]] = {}
         for policy in sorted(program.policies, key=lambda policy: policy.key):
             self._policies_of.setdefault(policy.namespace, []).append(policy)
+            for direction in policy.directions:
+                name = self.vocabulary.names.index(policy.namespace)
+                self._isolating[direction].setdefault(name, []).append(policy)
         self._indices: dict[str, PolicyIndex] = {}
         self.far = FarEnds(self.space, self._isolating)
         rules = (RuleOf(policy=policy, rule=rule) for policy in program.policies for rule in policy.rules)
@@ -68,9 +67,12 @@ class Setting:
 
     def far_policies(self, of: RuleOf) -> list[Policy]:
         """The policies that may isolate the other end of a rule's flows, in order."""
-        isolating = self._isolating[of.rule.direction.opposite]
-        policies = chain.from_iterable(isolating[name] for name in sorted(self.boxes.names(of) & isolating.keys()))
-        return sorted((p for p in policies if self.boxes.may_be_subject(of, p)), key=lambda policy: policy.key)
+        return [policy for policy in self.far_isolating(of) if self.boxes.may_be_subject(of, policy)]
+
+    def far_isolating(self, of: RuleOf) -> Iterator[Policy]:
+        """The policies that isolate where the other end of a rule's flows may be, in order, one after the other."""
+        isolating, names = self._isolating[of.rule.direction.opposite], self.boxes.names(of)
+        return chain.from_iterable(policies for name, policies in isolating.items() if name in names)
 
     def open_names(self, of: RuleOf) -> frozenset[int]:
         """The namespaces of the other end of a rule's flows in which no policy isolates it."""

@@ -224,18 +224,21 @@ def expected_excepts(meaning: Meaning) -> set[tuple[object, object, object]]:
     return found
 
 
-def expected_dead(meaning: Meaning) -> set[tuple[object, PortItem | None]]:
-    """The rules and port items that no flow between pods can use, before equal blockers are merged."""
-    found: set[tuple[object, PortItem | None]] = set()
+def expected_half_open(meaning: Meaning) -> dict[bool, set[tuple[object, PortItem | None]]]:
+    """The rules and port items that match flows between pods which the far end denies: by whether it denies all of
+    them, before equal blockers are merged.
+    """
+    found: dict[bool, set[tuple[object, PortItem | None]]] = {True: set(), False: set()}
     for of in meaning.universe.rules:
         for item in of.rule.match.ports or (None,):
-            if dead(meaning, of, item):
-                found.add((of.order, item))
+            passes, denied = through(meaning, of, item)
+            if denied:
+                found[not passes].add((of.order, item))
     return found
 
 
-def dead(meaning: Meaning, of: RuleOf, item: PortItem | None) -> bool:
-    """Whether flows between pods match a rule by a port item (None: anyhow), and the far end denies all of them."""
+def through(meaning: Meaning, of: RuleOf, item: PortItem | None) -> tuple[bool, bool]:
+    """Whether flows between pods match a rule by a port item (None: anyhow) that the far end allows, and denies."""
     places = meaning.universe.places
     far = Direction.EGRESS if of.rule.direction is Direction.INGRESS else Direction.INGRESS
     near = {
@@ -244,7 +247,8 @@ def dead(meaning: Meaning, of: RuleOf, item: PortItem | None) -> bool:
         if places[pair[0]].pod and places[pair[1]].pod
         if (mask := meaning.matched(of, pair, None if item is None else (item,)))
     }
-    return bool(near) and not any(mask & meaning.allowed(far, pair) for pair, mask in near.items())
+    allowed = [mask & meaning.allowed(far, pair) for pair, mask in near.items()]
+    return any(allowed), any(mask & ~passing for mask, passing in zip(near.values(), allowed, strict=True))
 
 
 def expected_ways_in(meaning: Meaning) -> dict[object, bool]:

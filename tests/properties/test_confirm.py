@@ -33,7 +33,14 @@ from npcompile.questions import (
 from npcompile.relation.engine import RelationEngine
 from npcompile.symbolic.confirm import Confirmation
 from npcompile.symbolic.prover import Prover
-from tests.properties.symbolic_oracle import Superfluous, changes_verdicts, dead, expected_ways_in, opened, part_of_rule
+from tests.properties.symbolic_oracle import (
+    Superfluous,
+    changes_verdicts,
+    expected_ways_in,
+    opened,
+    part_of_rule,
+    through,
+)
 from tests.properties.symbolic_universe import CELLS, POINTS, VALUES, Meaning, closing, programs
 
 ADDRESSES = ("1.0.0.7", "10.0.0.7", "10.0.0.135", "fd00::7", None)
@@ -117,7 +124,7 @@ def _holds(meaning: Meaning, answer: Universal) -> bool:
         case Unfelt(policy=policy):
             return not changes_verdicts(meaning, policy)
         case HalfOpen(opener=of, port=item):
-            return dead(meaning, of, item)
+            return through(meaning, of, item) == (False, True)
         case DefeatedDeny(policy=policy, direction=direction, rules=rules):
             return opened(meaning, policy, direction, rules)
         case WideOpen():

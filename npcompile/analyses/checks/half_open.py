@@ -2,8 +2,6 @@
 
 Traffic needs both: the source's egress and the destination's ingress.  A warning when no flow of the rule (or of one of
 its ports) gets through, so that the rule is dead; an info when some do and some do not, which is common for wide rules.
-Where pods are any that could exist, only dead rules are told: for nearly every other one some pod could be the
-exception.
 
 Bad:
 

@@ -138,10 +138,9 @@ def check(program: Program, answer: Answer) -> None:
                     without.egress.allowed,
                     without.ingress.allowed,
                 )
-        case HalfOpen(opener=of, port=port, blocker=blocker, fully=fully, example=example):
+        case HalfOpen(opener=of, port=port, blocker=blocker, example=example):
             decision = replayed(program, example)
             near, far = sides(decision, of.rule.direction)
-            assert fully
             assert matched(program, of, example)
             assert near.allowed
             assert far.reason is Reason.NO_RULE

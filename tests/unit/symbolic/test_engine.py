@@ -118,18 +118,18 @@ class TestVacuous:
 
 
 class TestHalfOpen:
-    def told(self, given: Program) -> list[tuple[str, str | None, str]]:
-        found = []
-        for a in asked("half_open", given):
-            found.append((_name(a.opener), a.port and str(a.port.first), a.blocker.name))  # type: ignore[union-attr]
-        return found
+    def told(self, given: Program) -> list[tuple[str, str | None, str, str]]:
+        return [
+            (_name(a.opener), a.port and str(a.port.first), a.blocker.name, "all" if a.fully else "some")  # type: ignore[union-attr]
+            for a in asked("half_open", given)
+        ]
 
     def test_egress_into_a_closed_namespace(self) -> None:
         given = program(
             policy("deny", ingress=[], egress=[]),
             policy("send", select(app="a"), egress=[rule(pods(app="b"), tcp(80), tcp(81))]),
         )
-        assert self.told(given) == [("send/egress/0", None, "deny")]
+        assert self.told(given) == [("send/egress/0", None, "deny", "all")]
 
     def test_one_port_of_two(self) -> None:
         given = program(
@@ -137,20 +137,23 @@ class TestHalfOpen:
             policy("listen", select(app="b"), ingress=[rule(pods(), tcp(80))]),
             policy("send", select(app="a"), egress=[rule(pods(app="b"), tcp(80), tcp(81))]),
         )
-        assert self.told(given) == [("send/egress/0", "81", "deny")]
+        assert self.told(given) == [
+            ("listen/ingress/0", "80", "deny", "some"),  # from a pod that may not send
+            ("send/egress/0", "81", "deny", "all"),
+        ]
 
     def test_ingress_that_nobody_may_send(self) -> None:
         given = program(
             policy("deny", egress=[]),
             policy("listen", select(app="b"), ingress=[rule(pods(app="a"), tcp(80))]),
         )
-        assert self.told(given) == [("listen/ingress/0", None, "deny")]
+        assert self.told(given) == [("listen/ingress/0", None, "deny", "all")]
 
     def test_a_namespace_without_policies_is_open(self) -> None:
         given = program(
             policy("deny", ingress=[], egress=[]), policy("send", egress=[rule(pods(EVERY_NAMESPACE), tcp(80))])
         )
-        assert self.told(given) == []
+        assert self.told(given) == [("send/egress/0", "80", "deny", "some")]
 
     def test_a_named_port_on_both_ends(self) -> None:
         given = program(
@@ -165,7 +168,10 @@ class TestHalfOpen:
             policy("a", select(app="a"), egress=[rule(block("10.0.0.1/32"))]),
             policy("deny", ingress=[rule(block("10.0.0.1/32"))]),
         )
-        assert self.told(given) == [], "10.0.0.1 may be in a namespace without policies"
+        told = self.told(given)
+        assert told == [("a/egress/0", None, "deny", "some"), ("deny/ingress/0", None, "a", "some")], (
+            "10.0.0.1 may be in a namespace without policies"
+        )
 
 
 class TestUncovered:
