@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from npcompile.netset.cidrs import Family
 from npcompile.readers.ipset import read_ipset
@@ -23,24 +24,24 @@ def read_artifact(target: str, files: Mapping[str, bytes]) -> Rulesets:
 
     Every file must be there, and no other: what a missing one would have filtered is not known.
     """
-    if target not in _READERS:
+    if target not in _FORMATS:
         raise ReadingError([not_understood(f"artifacts of the target `{target}` are not understood here")])
-    wanted, read = _READERS[target]
-    wrong = [f"there is no file `{name}`" for name in sorted(wanted - files.keys())]
-    wrong += [f"`{name}` is no file of the target `{target}`" for name in sorted(files.keys() - wanted)]
+    known = _FORMATS[target]
+    wrong = [f"there is no file `{name}`" for name in sorted(known.files - files.keys())]
+    wrong += [f"`{name}` is no file of the target `{target}`" for name in sorted(files.keys() - known.files)]
     if wrong:
         raise ReadingError([not_understood(message) for message in wrong])
-    return read(files)
+    return known.read(files)
 
 
 def rules_file(target: str, family: Family) -> str:
     """The file that holds the rules which packets of a family meet."""
-    return NFTABLES_FILE if target == "nftables" else IPTABLES_FILES[family]
+    return _FORMATS[target].rules[family]
 
 
 def ingress_chain(target: str) -> str:
     """The chain that a packet is sent to once its source's side has allowed it."""
-    return "ingress" if target == "nftables" else "NPC-INGRESS"
+    return _FORMATS[target].ingress
 
 
 def _iptables(files: Mapping[str, bytes]) -> Rulesets:
@@ -71,7 +72,21 @@ def load(ipset: bytes, iptables: Mapping[Family, bytes]) -> Rulesets:
     return rulesets
 
 
-_READERS: Mapping[str, tuple[frozenset[str], Callable[[Mapping[str, bytes]], Rulesets]]] = {
-    "iptables": (frozenset({IPSET_FILE, *IPTABLES_FILES.values()}), _iptables),
-    "nftables": (frozenset({NFTABLES_FILE}), _nftables),
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Format:
+    """An artifact's files, by what they hold: the rules of each family, and sets; and the chain that judges ingress."""
+
+    rules: Mapping[Family, str]
+    sets: frozenset[str] = frozenset()
+    ingress: str
+    read: Callable[[Mapping[str, bytes]], Rulesets]
+
+    @property
+    def files(self) -> frozenset[str]:
+        return self.sets | {*self.rules.values()}
+
+
+_FORMATS: Mapping[str, _Format] = {
+    "iptables": _Format(rules=IPTABLES_FILES, sets=frozenset({IPSET_FILE}), ingress="NPC-INGRESS", read=_iptables),
+    "nftables": _Format(rules=dict.fromkeys(Family, NFTABLES_FILE), ingress="ingress", read=_nftables),
 }
