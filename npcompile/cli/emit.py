@@ -78,7 +78,7 @@ def command(
     for line in artifact.load:
         click.echo(f"  {line}", err=True)
     if emitted.delta is not None:
-        click.echo(f"or, from {against}, {'in this order:' if emitted.delta else 'nothing'}", err=True)
+        click.echo(f"or, where {against} is loaded, {'in this order:' if emitted.delta else 'nothing'}", err=True)
         for line in emitted.delta:
             click.echo(f"  {line}", err=True)
     return 0

@@ -18,7 +18,9 @@ CLOSED_SERVICE = RuleCode(code="NPC720", slug="service-closed", severity=Severit
 Service's backends, or the Service's address as an address, but not every backend (or none is known): for them the
 Service's port is closed."""
 
-MOST_ENTRIES = 1 << 24  # of a map: what is left of the kernel's limits once every entry takes some 100 bytes
+MOST_ENTRIES = {"addresses": 1 << 20, "networks": 1 << 24, "classes": 1 << 21, "policy": 1 << 21}
+"""Of each section of `maps.json`: as many as surely have a place in the loader's largest maps, whatever the keys.  Tables
+have buckets that must not crowd, and addresses of IPv6 are three a bucket; networks are what the kernel gives in one piece."""
 
 
 def wrong_options(options: Options) -> Iterator[Diagnostic]:
@@ -53,10 +55,10 @@ def refuse_size(tables: Tables) -> None:
         "policy": len(tables.policy),
     }
     problems = [
-        diagnose(CAPACITY, None, f"the policies need {size} entries of `{name}`, and a map has room for {MOST_ENTRIES}",
+        diagnose(CAPACITY, None, f"the policies need {size} entries of `{name}`, and a map has room for {MOST_ENTRIES[name]}",
                  help="emit for one node with `--node`")
         for name, size in sizes.items()
-        if size > MOST_ENTRIES
+        if size > MOST_ENTRIES[name]
     ]  # fmt: skip
     if problems:
         raise InputError(problems)

@@ -16,7 +16,7 @@ from npcompile.runtime.bpf.packed import Hashing, Packed, arrange
 FLOWS = 1 << 17  # in each of the two maps; the kernel lets go of those that were quiet for longest
 EVENT_BYTES = 1 << 20
 _LEAST = 64
-_MOST_BUCKETS = 1 << 20  # so that a table takes 128 MiB at most
+MOST_BUCKETS = 1 << 20  # so that a table takes 128 MiB at most
 _MOST = 1 << 24  # so that an entry of 100 bytes stays below what the kernel gives a map in one piece
 
 CAPACITY = RuleCode(code="NPC733", slug="bpf-capacity", severity=Severity.ERROR)
@@ -40,7 +40,7 @@ def capacity(held: Image, wanted: Image, maps: Maps) -> Capacity:
             raise _too_many(table.name, count)
         found[table.name] = _room(count)
     images = {table: (held.get(table.name, {}), wanted[table.name]) for table in PACKED}
-    hashing = arrange(images, _MOST_BUCKETS)
+    hashing = arrange(images, MOST_BUCKETS)
     if isinstance(hashing, Packed):
         raise _too_many(hashing.name, max(len(entries) for entries in images[hashing]))
     return Capacity(

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npcompile.backends.bpf import BpfTarget
+from npcompile.backends.bpf.limits import MOST_ENTRIES, refuse_size
 from npcompile.backends.bpf.lower import lower
 from npcompile.backends.bpf.numbers import read_numbers, write_numbers
 from npcompile.backends.bpf.prefixes import PortPrefix, port_prefixes
@@ -25,6 +26,15 @@ from tests.commands import ROOT
 from tests.strategies import programs
 
 LAST = 65535
+
+
+@pytest.mark.parametrize("section", MOST_ENTRIES)
+def test_more_than_the_loader_has_room_for_is_refused(section: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables, _ = lower(load(read_sources([str(ROOT / "examples" / "payments")])).program, Options())
+    refuse_size(tables)
+    monkeypatch.setitem(MOST_ENTRIES, section, len(getattr(tables, section)) - 1)
+    with pytest.raises(InputError, match=f"of `{section}`, and a map has room for"):
+        refuse_size(tables)
 
 
 def matching(prefixes: tuple[PortPrefix, ...], port: int) -> PortPrefix | None:

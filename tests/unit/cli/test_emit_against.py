@@ -36,6 +36,16 @@ def test_each_step_is_a_file_that_the_manifest_lists(target: str, tmp_path: Path
     assert not list(again.glob("delta-*"))
 
 
+def test_the_steps_are_printed_to_be_run_beside_the_new_files(tmp_path: Path) -> None:
+    """They are files of the new artifact, and begin with what the old one loads."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    assert emit(old, target="nftables", source=Path(SOURCE) / "pods.yaml") == 0
+    result = npcompile("emit", SOURCE, "--target", "nftables", "-o", new, "--against", old)
+    *_, told, step = result.err.splitlines()
+    assert told == f"or, where {old} is loaded, in this order:"
+    assert (new / step.split(" < ")[1]).exists() and not (old / step.split(" < ")[1]).exists()
+
+
 def test_an_artifact_of_another_target_or_none(tmp_path: Path) -> None:
     assert emit(tmp_path / "old", target="nftables") == 0
     for against in (tmp_path / "old", tmp_path / "absent"):

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from npcompile.backends.bpf.limits import MOST_ENTRIES
+from npcompile.runtime.bpf.capacity import MOST_BUCKETS
 from npcompile.runtime.bpf.layout import PACKED
 from npcompile.runtime.bpf.packed import BUCKET, Hashing, Packed, Slots, arrange
 
@@ -64,6 +66,15 @@ def test_all_find_a_place(table: Packed, count: int) -> None:
     assert half is not None
     assert table.read(half) == entries
     assert hashing.masks[table.name] + 1 <= max(16, 4 * count // table.places)
+
+
+SECTIONS = {"np_addresses4": "addresses", "np_addresses6": "addresses", "np_classes": "classes", "np_policy": "policy"}
+
+
+@pytest.mark.parametrize("table", PACKED, ids=lambda table: table.name)
+def test_what_is_emitted_fills_half_of_the_largest_table(table: Packed) -> None:
+    """What cannot be loaded is refused when it is emitted, not on the node."""
+    assert 2 * MOST_ENTRIES[SECTIONS[table.name]] <= table.places * MOST_BUCKETS
 
 
 def test_a_table_that_would_be_too_large_is_told() -> None:
