@@ -19,8 +19,8 @@ Service's backends, or the Service's address as an address, but not every backen
 Service's port is closed."""
 
 MOST_ENTRIES = {"addresses": 1 << 20, "networks": 1 << 24, "classes": 1 << 21, "policy": 1 << 21}
-"""Of each section of `maps.json`: as many as surely have a place in the loader's largest maps, whatever the keys.  Tables
-have buckets that must not crowd, and addresses of IPv6 are three a bucket; networks are what the kernel gives in one piece."""
+"""Of each section of `maps.json`: what fills half of the loader's largest table, at most, as a table's buckets must not
+crowd; and of networks, what the kernel gives in one piece."""
 
 
 def wrong_options(options: Options) -> Iterator[Diagnostic]:
@@ -55,10 +55,10 @@ def refuse_size(tables: Tables) -> None:
         "policy": len(tables.policy),
     }
     problems = [
-        diagnose(CAPACITY, None, f"the policies need {size} entries of `{name}`, and a map has room for {MOST_ENTRIES[name]}",
+        diagnose(CAPACITY, None, f"the policies need {size} entries of `{name}`, and a map has room for {most}",
                  help="emit for one node with `--node`")
         for name, size in sizes.items()
-        if size > MOST_ENTRIES[name]
+        if size > (most := MOST_ENTRIES[name])
     ]  # fmt: skip
     if problems:
         raise InputError(problems)
