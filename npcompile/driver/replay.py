@@ -7,7 +7,7 @@ is an internal error, because then one of two descriptions of the meaning is wro
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import assert_never
@@ -89,7 +89,7 @@ class Replayer:
             raise _contradiction(claim)
         if evidence.matched_by is not None:
             _confirm_rule(claim, policies, cluster, evidence, evidence.matched_by)
-        return witness_text(flow, decision)
+        return witness_text(flow, decision, evidence.invented)
 
     def _unchanged(self, claim: Claim, evidence: Unchanged) -> WitnessText:
         """Each side of each flow, of which an end is the policy's subject, is judged alike with it and without; or the
@@ -108,7 +108,7 @@ class Replayer:
             alike = _sides(decision) == _sides(without)
             if alike is evidence.verdict_only or decision.verdict is not without.verdict:
                 raise _contradiction(claim)
-            shown = shown or witness_text(flow, decision)
+            shown = shown or witness_text(flow, decision, example.invented)
         if shown is None:
             raise _contradiction(claim)
         return shown
@@ -129,7 +129,7 @@ class Replayer:
         decision = self._decide(evidence.denied)
         if decision.verdict is not Verdict.DENY:
             raise _contradiction(claim)
-        return witness_text(denied, decision)
+        return witness_text(denied, decision, evidence.denied.invented)
 
     def _decide(self, example: Example) -> semantics.Decision:
         cluster = self._cluster_with(example.invented)
@@ -253,17 +253,22 @@ def _confirm_item(claim: Claim, policies: list[Policy], cluster: Cluster, eviden
         raise _contradiction(claim)
 
 
-def witness_text(flow: Flow, decision: semantics.Decision) -> WitnessText:
-    """A judged flow in words."""
+def witness_text(flow: Flow, decision: semantics.Decision, invented: Sequence[Namespace]) -> WitnessText:
+    """A judged flow in words.
+
+    Of a pod that the input does not have, nobody could replay it without its namespace's labels and its port's names.
+    """
+    namespaces = {one.name: one for one in invented}
     return WitnessText(
-        src=endpoint_text(flow.src),
-        dst=endpoint_text(flow.dst),
+        src=endpoint_text(flow.src, _home(flow.src, namespaces)),
+        dst=endpoint_text(flow.dst, _home(flow.dst, namespaces)),
         port=flow.port_text,
         verdict=str(decision.verdict),
         details={
-            "src": _end(flow.src),
-            "dst": _end(flow.dst),
+            "src": _end(flow.src, _home(flow.src, namespaces)),
+            "dst": _end(flow.dst, _home(flow.dst, namespaces)),
             "port": flow.port_text,
+            "port_names": _port_names(flow),
             "verdict": str(decision.verdict),
             "egress_allowed": decision.egress.allowed,
             "ingress_allowed": decision.ingress.allowed,
@@ -271,11 +276,24 @@ def witness_text(flow: Flow, decision: semantics.Decision) -> WitnessText:
     )
 
 
-def _end(endpoint: Endpoint) -> dict[str, object]:
+def _home(endpoint: Endpoint, namespaces: Mapping[str, Namespace]) -> Namespace | None:
+    return namespaces.get(endpoint.pod.namespace) if endpoint.pod else None
+
+
+def _port_names(flow: Flow) -> list[str]:
+    """What the destination calls the port."""
+    declared = flow.dst.pod.ports if flow.dst.pod else ()
+    here = (one for one in declared if (one.protocol, one.number) == (flow.protocol, flow.port))
+    return sorted({one.name for one in here if one.name})
+
+
+def _end(endpoint: Endpoint, home: Namespace | None) -> dict[str, object]:
     pod = endpoint.pod
     end: dict[str, object] = {"address": str(endpoint.address) if endpoint.address else None}
     if pod is not None:
         end |= {"namespace": pod.namespace, "pod": pod.name, "labels": dict(sorted(pod.labels.items()))}
+    if home is not None:
+        end["namespace_labels"] = dict(sorted(home.labels.items()))
     return end
 
 

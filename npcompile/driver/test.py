@@ -210,7 +210,7 @@ class _Telling:
             help=trace,
             scope=self._scope,
             assumptions=assumptions(self._scope),
-            witness=witness_text(example.flow, decision),
+            witness=witness_text(example.flow, decision, example.invented),
         )
 
     def _remarked(self, rule: RuleCode, severity: Severity, remark: Remark) -> Diagnostic:
@@ -248,7 +248,7 @@ class _Telling:
         denied = (one.region for one in found.denying.requirements if isinstance(one, Denied))
         if not all(any(meaning.speaks_of(one, flow, decision) for one in regions) for regions in (allowed, denied)):
             raise InternalError(f"{example} is not what `{found.allowing.title}` and `{found.denying.title}` speak of")
-        return witness_text(flow, decision)
+        return witness_text(flow, decision, example.invented)
 
     def _around(self, example: Example) -> tuple[Cluster, Meaning]:
         if not example.invented:

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import assert_never
 
 from npcompile.ir.classes import AddressClass, DeclaredPort, EndClass, LabelCondition, PodClass
-from npcompile.ir.cluster import Pod
+from npcompile.ir.cluster import Namespace, Pod
 from npcompile.ir.flow import Endpoint
-from npcompile.ir.labels import Labels, Operator, Requirement, Selector
+from npcompile.ir.labels import NAMESPACE_NAME, Labels, Operator, Requirement, Selector
 from npcompile.ir.policy import BlockPeer, NamedPort, Peer, PodPeer, Policy, PortItem, PortRange, Rule
 from npcompile.netset import cidrs
 from npcompile.netset.intervals import IntervalSet
@@ -81,10 +81,16 @@ def pod_text(pod: Pod) -> str:
     return f"{pod} ({labels})" if labels else str(pod)
 
 
-def endpoint_text(endpoint: Endpoint) -> str:
-    """A flow's end with all that is known of it: `web/cron-7c (app=cron) 10.0.0.9`."""
+def endpoint_text(endpoint: Endpoint, home: Namespace | None = None) -> str:
+    """A flow's end with all that is known of it: `web/cron-7c (app=cron) 10.0.0.9`.
+
+    `home`: its namespace, where that is invented: `example/example (app=cron) in a namespace with team=web`.
+    """
     words = [pod_text(endpoint.pod)] if endpoint.pod else []
-    return " ".join([*words, *([str(endpoint.address)] if endpoint.address else [])])
+    words += [str(endpoint.address)] if endpoint.address else []
+    if home is not None and (labels := {key: value for key, value in home.labels.items() if key != NAMESPACE_NAME}):
+        words.append(f"in a namespace with {labels_text(labels)}")
+    return " ".join(words)
 
 
 def class_text(ends: EndClass) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from textwrap import dedent
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -191,3 +194,64 @@ class TestMixedBackends:
                 mixed = replace(mixed, service=own, allowed=flow)
         with pytest.raises(InternalError, match="does not confirm"):
             Replayer(program).confirm(claim(mixed))
+
+
+FOR_ANY_POD = b"""\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: in, namespace: shop}
+spec:
+  podSelector: {}
+  policyTypes: [Ingress, Egress]
+  ingress:
+  - from: [{namespaceSelector: {matchLabels: {team: web}}, podSelector: {matchLabels: {app: web}}}]
+    ports: [{port: 80}]
+  - {from: [{podSelector: {}}], ports: [{port: metrics}]}
+"""
+
+
+def test_a_witness_among_pods_that_could_exist_says_all_that_its_replay_takes(tmp_path: Path) -> None:
+    """Its pods and namespaces are written down as it gives them, and traced."""
+    policy = tmp_path / "policy.yaml"
+    policy.write_bytes(FOR_ANY_POD)
+    found = npcompile("check", policy, "--no-cache", "--output-format", "json").json["diagnostics"]
+    witnesses = [one["witness"] for one in found if one["witness"]]
+    assert any(one["src"].get("namespace_labels", {}).get("team") == "web" for one in witnesses)
+    assert any(one["port_names"] == ["metrics"] for one in witnesses)
+    for number, witness in enumerate(witnesses):
+        written = [*_manifests(witness["src"], []), *_manifests(witness["dst"], _ports(witness))]
+        unique = [one for place, one in enumerate(written) if one not in written[:place]]
+        pods = tmp_path / f"pods-{number}.json"
+        pods.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": unique}))
+        names = [f"{one['namespace']}/{one['pod']}" if "pod" in one else one["address"] for one in _ends(witness)]
+        traced = npcompile("trace", *names, witness["port"], "-f", policy, "-f", pods, "--output-format", "json")
+        (answer,) = traced.json["flows"]
+        assert answer["verdict"] == witness["verdict"]
+        for side in ("egress", "ingress"):
+            assert answer[side]["allowed"] == witness[f"{side}_allowed"]
+
+
+def _ends(witness: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    return witness["src"], witness["dst"]
+
+
+def _ports(witness: dict[str, Any]) -> list[dict[str, object]]:
+    protocol, _, number = witness["port"].partition("/")
+    return [
+        {"name": name, "containerPort": int(number), "protocol": protocol.upper()} for name in witness["port_names"]
+    ]
+
+
+def _manifests(end: dict[str, Any], ports: list[dict[str, object]]) -> Iterator[dict[str, object]]:
+    if "pod" not in end:
+        return
+    if "namespace_labels" in end:
+        metadata = {"name": end["namespace"], "labels": end["namespace_labels"]}
+        yield {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+    yield {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": end["pod"], "namespace": end["namespace"], "labels": end["labels"]},
+        "spec": {"containers": [{"name": "main", "image": "main", "ports": ports}]},
+        "status": {"podIP": end["address"]} if end["address"] else {},
+    }
