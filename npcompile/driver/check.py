@@ -31,7 +31,7 @@ UNDECIDED = RuleCode(code="NPC901", slug="undecided", severity=Severity.ERROR, k
 `--effort` may; or npcompile cannot decide it, and the message says why."""
 
 DEFAULT_EFFORT = 2_000_000
-_CONFIRMING = 20  # all that is asked about an inventory's findings together takes this part of a question's effort
+_CONFIRMING = 40  # all that is asked about an inventory's findings together takes this part of a question's effort
 _UNITS_A_PIECE = 10  # a piece that the relation engine looks at counts as so many of z3's resource units
 
 

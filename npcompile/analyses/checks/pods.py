@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import assert_never
 
 from npcompile import semantics
-from npcompile.ir.cluster import Cluster, Pod
+from npcompile.ir.cluster import Cluster, ContainerPort, Pod
 from npcompile.ir.labels import EVERYTHING, Selector
 from npcompile.ir.policy import BlockPeer, Direction, Peer, PodPeer, Policy, Rule
 from npcompile.netset.cidrs import Address, block_except, point
@@ -105,12 +105,15 @@ def _destinations(pods: tuple[Pod, ...]) -> Destinations:
     numbers: dict[Protocol, set[int]] = {protocol: set() for protocol in Protocol}
     named: dict[tuple[str, Protocol], dict[int, Pod]] = {}
     silent = set()
+    declaring: dict[tuple[ContainerPort, ...], Pod] = {}  # pods of a workload declare the same ports
     for pod in pods:
-        for port in pod.ports:
+        declaring.setdefault(pod.ports, pod)
+    for ports, pod in declaring.items():
+        for port in ports:
             numbers[port.protocol].add(port.number)
             if port.name:
                 named.setdefault((port.name, port.protocol), {}).setdefault(port.number, pod)
-        silent |= set(Protocol) - {port.protocol for port in pod.ports}
+        silent |= set(Protocol) - {port.protocol for port in ports}
     return Destinations(
         pods=pods,
         numbers={protocol: frozenset(found) for protocol, found in numbers.items()},

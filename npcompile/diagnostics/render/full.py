@@ -71,6 +71,8 @@ def _excerpt(marks: Sequence[tuple[Span, str, str]]) -> Iterator[str]:
 
 def _as_wide(line: str) -> str:
     """A line in as many columns, without what cannot be shown: the marks below have to stay below what they mark."""
+    if line.isprintable():
+        return line
     return "".join(one if one.isprintable() or one == "\t" else "\N{REPLACEMENT CHARACTER}" for one in line)
 
 
