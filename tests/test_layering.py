@@ -24,7 +24,7 @@ MAX_LINES = 600
 
 # From the bottom up: a part imports those of lower layers only, never one of its own layer.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("source",),
+    ("collection", "source"),
     ("resources",),
     ("diagnostics",),
     ("netset",),

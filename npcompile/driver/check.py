@@ -10,11 +10,11 @@ from functools import cache, partial
 from npcompile.analyses.checks.pods import Pods
 from npcompile.analyses.checks.registry import CHECKS
 from npcompile.analyses.claims import Case, Claim, Cni, Undecided
+from npcompile.collection import no_cycle_collection
 from npcompile.diagnostics.errors import InputError
 from npcompile.diagnostics.model import Diagnostic, Kind, RuleCode, Scope, Severity, diagnose
 from npcompile.driver.cache import Cache
 from npcompile.driver.checked import Checked, question, recall, remember
-from npcompile.driver.collection import no_cycle_collection
 from npcompile.driver.config import ProgramPaths
 from npcompile.driver.exit_codes import Exit, worst
 from npcompile.driver.inputs import read_sources

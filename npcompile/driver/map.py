@@ -16,9 +16,9 @@ from npcompile import semantics
 from npcompile.analyses.addressing import Directory, usage_error
 from npcompile.analyses.parties import EVERYONE, Chosen, Group, GroupBy, groups
 from npcompile.analyses.reach import Closing, Edge, Reach
+from npcompile.collection import no_cycle_collection
 from npcompile.diagnostics.errors import InputError, InternalError
 from npcompile.diagnostics.model import Diagnostic
-from npcompile.driver.collection import no_cycle_collection
 from npcompile.driver.inputs import read_sources
 from npcompile.driver.progress import Progress, reading, silent
 from npcompile.frontend import load

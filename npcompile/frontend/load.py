@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import codecs
-import gc
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
+from npcompile.collection import no_cycle_collection
 from npcompile.diagnostics.errors import InputError
 from npcompile.diagnostics.model import Diagnostic, Severity, diagnose
 from npcompile.frontend import codes, kinds
@@ -55,7 +54,7 @@ def decode(path: str, data: bytes, *, named: bool = False) -> SourceFile:
 def load(files: Iterable[SourceFile]) -> Loaded:
     """Read a program from the texts of its files; raises InputError with everything that is wrong in any of them."""
     reading = _Reading()
-    with _no_cycle_collection():
+    with no_cycle_collection():
         for file in files:
             reading.read_file(file)
         program, problems = assemble(reading.objects)
@@ -63,18 +62,6 @@ def load(files: Iterable[SourceFile]) -> Loaded:
     if any(diagnostic.severity is Severity.ERROR for diagnostic in diagnostics):
         raise InputError(diagnostics)
     return Loaded(program=program, diagnostics=tuple(diagnostics))
-
-
-@contextmanager
-def _no_cycle_collection() -> Iterator[None]:
-    """A million young objects, none of them in a cycle: looking for cycles would take half of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 class _Reading:

@@ -7,7 +7,7 @@ Every call that changes the kernel or a file of ours is made to fail in turn, on
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -196,6 +196,12 @@ def test_each_call_refused_once_is_rolled_back(change: str, refusals: Refusals) 
         assert LOADER.delta(new).steps == ()
 
 
+def assert_between(node: Node, before: Mapping[Flow, bool], after: Mapping[Flow, bool], what: str) -> None:
+    """What both states allow passes, and nothing does that neither allows."""
+    for flow, passed in node.verdicts(WEB).items():
+        assert (before[flow] and after[flow]) <= passed <= (before[flow] or after[flow]), (what, flow)
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_cannot_be_rolled_back_is_repaired_by_the_next_one(change: str, refusals: Refusals) -> None:
     """From some call on the kernel refuses everything: no flow is let through that neither state allows."""
@@ -212,8 +218,7 @@ def test_what_cannot_be_rolled_back_is_repaired_by_the_next_one(change: str, ref
                     load(new)
             except LoadError as error:
                 failed += not error.restored
-            for flow, passed in node.verdicts(WEB).items():
-                assert (before[flow] and after[flow]) <= passed <= (before[flow] or after[flow]), (what, flow)
+            assert_between(node, before, after, what)
             load(old)
             assert node.verdicts(WEB) == before, what
             assert LOADER.delta(old).steps == (), what
@@ -231,8 +236,7 @@ def test_after_a_kill_at_any_call_the_next_one_carries_on(change: str, refusals:
         for at, what in places[::3]:
             with refusals.refusing(at, 1, Killed), pytest.raises(Killed):
                 load(new)
-            for flow, passed in node.verdicts(WEB).items():
-                assert (before[flow] and after[flow]) <= passed <= (before[flow] or after[flow]), (what, flow)
+            assert_between(node, before, after, what)
             load(new)
             assert node.verdicts(WEB) == after, what
             assert LOADER.delta(new).steps == (), what

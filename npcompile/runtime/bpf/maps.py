@@ -76,10 +76,8 @@ def start(maps: Mapping[str, Map], image: Image, generation: int, hashing: Hashi
         if table.name in maps:
             entries = [(key, table.value((slot, slot))) for key, slot in sorted(image.get(table.name, {}).items())]
             maps[table.name].put_all(entries)
-    for packed in PACKED:
-        if packed.name in maps:
-            for slot in (0, 1):
-                write_half(maps[packed.name], packed, image.get(packed.name, {}), hashing, slot)
+    for slot in (0, 1):
+        _write_halves(maps, image, slot)
 
 
 def read_image(maps: Mapping[str, Map], generation: int) -> Image:
@@ -121,14 +119,12 @@ def plan(table: Table, held: Slots, old: Slots, new: Slots, generation: int) -> 
 
 def change(maps: Mapping[str, Map], new: Image) -> int:
     """Make `new` what the programs see; returns the generation.  After a kill at any moment, call it again."""
-    generation, hashing = read_generation(maps), read_hashing(maps)
+    generation = read_generation(maps)
     wait_for_programs()  # they may still read what was the slot in use before a change that was cut short
     for table in TABLES:
         if table.name in maps:
             _prepare(maps[table.name], table, new.get(table.name, {}), generation)
-    for packed in PACKED:
-        if packed.name in maps:
-            write_half(maps[packed.name], packed, new.get(packed.name, {}), hashing, (generation + 1) & 1)
+    _write_halves(maps, new, (generation + 1) & 1)
     return flip(maps, new)
 
 
@@ -138,6 +134,14 @@ def _prepare(target: Map, table: Table, new: Slots, generation: int) -> None:
     old = {key: slot for key, slot in slots if any(slot)}
     change_ = plan(table, held, old, new, generation)
     target.put_all((*change_.write, *change_.add), _flags(table))
+
+
+def _write_halves(maps: Mapping[str, Map], image: Image, slot: int) -> None:
+    """Make one half of every packed table mean an image."""
+    hashing = read_hashing(maps)
+    for packed in PACKED:
+        if packed.name in maps:
+            write_half(maps[packed.name], packed, image.get(packed.name, {}), hashing, slot)
 
 
 def write_half(target: Map, packed: Packed, new: Slots, hashing: Hashing, slot: int) -> None:
@@ -171,10 +175,7 @@ def settle(maps: Mapping[str, Map], image: Image) -> None:
     for table in TABLES:
         if table.name in maps:
             _settle(maps[table.name], table, image.get(table.name, {}))
-    generation, hashing = read_generation(maps), read_hashing(maps)
-    for packed in PACKED:
-        if packed.name in maps:
-            write_half(maps[packed.name], packed, image.get(packed.name, {}), hashing, (generation + 1) & 1)
+    _write_halves(maps, image, (read_generation(maps) + 1) & 1)
 
 
 def _settle(target: Map, table: Table, new: Slots) -> None:
