@@ -103,11 +103,11 @@ static __always_inline int judge(struct context *c, enum direction direction, bo
 
 static __always_inline int find_endpoint(struct __sk_buff *skb, struct context *c)
 {
-	__u32 ifindex = skb->ifindex, zero = 0;
-	struct endpoint *endpoint = bpf_map_lookup_elem(&np_endpoints, &ifindex);
+	__u32 zero = 0;
 	struct state *state = bpf_map_lookup_elem(&np_state, &zero);
+	struct endpoint *endpoint = state ? endpoint_at(state, skb->ifindex) : NULL;
 
-	if (!endpoint || !state)
+	if (!endpoint)
 		return NO_ENDPOINT;
 	c->state = state;
 	c->generation = *(volatile __u64 *)&state->generation;
@@ -266,25 +266,28 @@ static __always_inline int shortcut(struct __sk_buff *skb, const struct head *he
 static __always_inline int inspect(struct __sk_buff *skb, struct context *c, enum direction direction)
 {
 	struct packet *p = &c->packet;
-	struct head head = {};
-	int reason = read_head(skb, &head);
+	struct head copy = {};
+	const struct head *v4 = NULL, *v6 = NULL;
+	int reason = read_head(skb, &copy, &v4, &v6);
 
 	if (reason == ARP && direction == EGRESS)
 		return sent_arp(skb, c);
 	if (reason)
 		return reason;
 #if NP_IPV6
-	if (head.type == bpf_htons(TYPE_IPV6)) {
-		p->transport = head.v6.transport;
-		reason = read_ipv6(skb, p, &head.v6.ip);
+	if (v6) {
+		p->transport = v6->v6.transport;
+		reason = read_ipv6(skb, p, &v6->v6.ip);
 		return reason ? reason : inspect_packet(skb, c, direction);
 	}
 #endif
-	reason = NP_SHORTCUT ? shortcut(skb, &head, direction) : 0;
+	if (!v4)
+		return ETHERTYPE;
+	reason = NP_SHORTCUT ? shortcut(skb, v4, direction) : 0;
 	if (reason)
 		return reason;
-	p->transport = head.v4.transport;
-	reason = read_ipv4(skb, p, &head.v4.ip);
+	p->transport = v4->v4.transport;
+	reason = read_ipv4(skb, p, &v4->v4.ip);
 	return reason ? reason : inspect_packet(skb, c, direction);
 }
 

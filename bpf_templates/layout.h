@@ -29,12 +29,13 @@ struct endpoint_slot {
 };
 
 struct endpoint {
-	struct bpf_spin_lock lock;
+	__u32 ifindex; /* 0: a free place */
 	struct endpoint_slot slot[SLOTS];
 };
 
 /* Tables, by their key's words; table.h explains them. */
 enum table {
+	ENDPOINTS, /* ifindex: a struct endpoint */
 	ADDRESSES4, /* __be32 address[1]: identity, perhaps with OWN_NODE */
 	ADDRESSES6, /* __be32 address[4]: the same */
 	CLASSES, /* ruleset, identity: class */
@@ -42,14 +43,14 @@ enum table {
 	TABLES,
 };
 
-struct bucket {
+struct bucket { /* of all tables but ENDPOINTS */
 	__u32 word[16]; /* keys, then their numbers; 0: a free place */
 };
 
 struct state {
 	__u64 generation; /* its low bit is the slot that counts */
 	__u64 multiplier; /* of the tables' hash */
-	__u32 mask[TABLES]; /* of the hash: a half has so many buckets, and STEPS */
+	__u32 mask[TABLES]; /* of the hash: a table, or a half of one, has so many buckets, and STEPS */
 };
 
 struct network4_key {
@@ -146,7 +147,7 @@ static __always_inline __u32 of_slot(const __u32 *slots, __u32 slot)
 	} name SEC(".maps")
 
 MAP(np_state, BPF_MAP_TYPE_ARRAY, __u32, struct state, 1, 0);
-MAP(np_endpoints, BPF_MAP_TYPE_HASH, __u32, struct endpoint, 1, 0);
+MAP(np_endpoints, BPF_MAP_TYPE_ARRAY, __u32, struct endpoint, 1, 0);
 MAP(np_addresses4, BPF_MAP_TYPE_ARRAY, __u32, struct bucket, 1, BPF_F_MMAPABLE);
 MAP(np_networks4, BPF_MAP_TYPE_LPM_TRIE, struct network4_key, struct network, 1, BPF_F_NO_PREALLOC);
 MAP(np_classes, BPF_MAP_TYPE_ARRAY, __u32, struct bucket, 1, BPF_F_MMAPABLE);

@@ -1,7 +1,7 @@
 /* From the bytes of a frame to the flow that it belongs to.
  *
- * Bytes are read with bpf_skb_load_bytes into the stack, and a length is checked before what lies behind it is believed: a
- * port is one only if the packet's own length covers it.
+ * The start of a frame is read where it lies, and all else with bpf_skb_load_bytes into the stack.  A length is checked
+ * before what lies behind it is believed: a port is one only if the packet's own length covers it.
  */
 #pragma once
 #include "layout.h"
@@ -433,27 +433,45 @@ struct head {
 	};
 };
 
-/* 0 where the start of a frame is read, else why it is dropped; ARP passes. */
-static __always_inline int read_head(struct __sk_buff *skb, struct head *head)
+/* 0 where `v4` or `v6` is the start of a frame, else why it is dropped; ARP passes.
+ *
+ * What lies in the first piece of the frame's memory, as headers nearly always do, is read where it is, which takes no
+ * call; else there is a copy, of as much as there is.
+ */
+static __always_inline int read_head(struct __sk_buff *skb, struct head *copy, const struct head **v4, const struct head **v6)
 {
+	const struct head *here = (void *)(long)skb->data + ETHERTYPE_OFFSET - sizeof(here->unused);
+	const void *end = (void *)(long)skb->data_end;
 	__u32 room = skb->len;
 
 	if (skb->vlan_present)
 		return VLAN;
+	if ((const void *)(&here->v4 + 1) <= end && here->type == bpf_htons(TYPE_IPV4)) {
+		*v4 = here;
+		return 0;
+	}
+#if NP_IPV6
+	if ((const void *)(&here->v6 + 1) <= end && here->type == bpf_htons(TYPE_IPV6)) {
+		*v6 = here;
+		return 0;
+	}
+#endif
 	if (room < ETHERNET)
 		return TRUNCATED_FRAME;
 	room -= ETHERTYPE_OFFSET;
-	if (room > sizeof(*head) - sizeof(head->unused))
-		room = sizeof(*head) - sizeof(head->unused);
+	if (room > sizeof(*copy) - sizeof(copy->unused))
+		room = sizeof(*copy) - sizeof(copy->unused);
 	asm volatile("" : "+r"(room)); /* the verifier must see the bounds where they are used */
-	if (!room || room > sizeof(*head) - sizeof(head->unused) || !LOAD(skb, ETHERTYPE_OFFSET, &head->type, room))
+	if (!room || room > sizeof(*copy) - sizeof(copy->unused) || !LOAD(skb, ETHERTYPE_OFFSET, &copy->type, room))
 		return TRUNCATED_FRAME;
-	switch (bpf_ntohs(head->type)) {
+	switch (bpf_ntohs(copy->type)) {
 	case TYPE_IPV4:
-		return room < sizeof(head->type) + sizeof(head->v4.ip) ? TRUNCATED_IP : 0;
+		*v4 = copy;
+		return room < sizeof(copy->type) + sizeof(copy->v4.ip) ? TRUNCATED_IP : 0;
 #if NP_IPV6
 	case TYPE_IPV6:
-		return room < sizeof(head->type) + sizeof(head->v6.ip) ? TRUNCATED_IP : 0;
+		*v6 = copy;
+		return room < sizeof(copy->type) + sizeof(copy->v6.ip) ? TRUNCATED_IP : 0;
 #endif
 	case TYPE_ARP:
 		return ARP;

@@ -3,6 +3,8 @@
  *
  * A table has a half for each slot, and a half has its buckets one after the other.  A key is in the bucket that its hash
  * says or, where that and all between are full, in one of the next.  A change is written into the half that nobody reads.
+ *
+ * Interfaces come and go one at a time: each has a bucket to itself, with both slots, and may lie in any of so many.
  */
 #pragma once
 #include "layout.h"
@@ -10,17 +12,23 @@
 #define WORDS 16 /* of a bucket */
 #define STEPS 4 /* buckets in which a key may lie */
 
-/* The number at a key of so many words, which the compiler must know; 0: none. */
-static __always_inline __u32 find(void *map, const struct state *state, enum table table, __u32 slot, const __u32 *key,
-				  int words)
+/* The first bucket in which a key of so many words, which the compiler must know, may lie. */
+static __always_inline __u32 first_bucket(const struct state *state, enum table table, const __u32 *key, int words)
 {
-	const int places = WORDS / (words + 1);
-	__u32 mask = state->mask[table], at, number = 0;
 	__u64 hash = 0;
 
 	for (int i = 0; i < words; i++)
 		hash = (hash ^ key[i]) * state->multiplier;
-	at = slot * (mask + STEPS) + ((__u32)(hash >> 32) & mask);
+	return (__u32)(hash >> 32) & state->mask[table];
+}
+
+/* The number at a key; 0: none. */
+static __always_inline __u32 find(void *map, const struct state *state, enum table table, __u32 slot, const __u32 *key,
+				  int words)
+{
+	const int places = WORDS / (words + 1);
+	__u32 at = slot * (state->mask[table] + STEPS) + first_bucket(state, table, key, words), number = 0;
+
 	for (int step = 0; step < STEPS; step++) {
 		struct bucket *bucket = bpf_map_lookup_elem(map, &at);
 
@@ -39,4 +47,18 @@ static __always_inline __u32 find(void *map, const struct state *state, enum tab
 		at++;
 	}
 	return number;
+}
+
+static __always_inline struct endpoint *endpoint_at(const struct state *state, __u32 ifindex)
+{
+	__u32 at = first_bucket(state, ENDPOINTS, &ifindex, 1);
+
+	for (int step = 0; step < STEPS; step++) {
+		struct endpoint *endpoint = bpf_map_lookup_elem(&np_endpoints, &at);
+
+		if (!endpoint || endpoint->ifindex == ifindex)
+			return endpoint;
+		at++;
+	}
+	return NULL;
 }

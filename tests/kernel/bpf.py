@@ -14,7 +14,7 @@ from npcompile.ir.policy import Direction
 from npcompile.readers.bpf_maps import read_maps
 from npcompile.runtime.bpf.compile import compile_object
 from npcompile.runtime.bpf.events import Event, Reason, decode
-from npcompile.runtime.bpf.layout import PACKED, TABLES, pack
+from npcompile.runtime.bpf.layout import HASHED, INTERFACES, PACKED, TRIES, pack
 from npcompile.runtime.bpf.libbpf import Map, Object, RingBuffer
 from npcompile.runtime.bpf.maps import STATE, change, start
 from npcompile.runtime.bpf.packed import Hashing
@@ -23,17 +23,13 @@ from tests.kernel.wire import entered, namespace, run
 
 PASS, DROP = -1, 2  # TC_ACT_UNSPEC, TC_ACT_SHOT
 FORWARDED = 1  # an interface that packets come from which the node forwards: any other than 0, which is the node
-HASHING = Hashing(multiplier=0x9E37_79B9_7F4A_7C15, masks={table.name: 1023 for table in PACKED})
-SIZES = (
-    {table.name: 4096 for table in TABLES}
-    | {table.name: 2 * HASHING.buckets(table) for table in PACKED}
-    | {
-        "np_flows4": 4096,
-        "np_flows6": 4096,
-        "np_rule_hits": 4096,
-        "np_events": 1 << 20,
-    }
-)
+HASHING = Hashing(multiplier=0x9E37_79B9_7F4A_7C15, masks={table.name: 1023 for table in HASHED})
+SIZES = {table.name: 4096 for table in TRIES} | {
+    "np_flows4": 4096,
+    "np_flows6": 4096,
+    "np_rule_hits": 4096,
+    "np_events": 1 << 20,
+}
 
 
 @cache
@@ -123,6 +119,7 @@ class Bench:
 def loaded(features: Features, hashing: Hashing = HASHING) -> Iterator[tuple[Object, Mapping[str, Map]]]:
     """An object in the kernel, and its maps, holding nothing yet."""
     room = SIZES | {table.name: 2 * hashing.buckets(table) for table in PACKED}
+    room[INTERFACES.name] = hashing.buckets(INTERFACES)
     with Object(built(features), room) as made:
         names = (*room, STATE, "np_reason_hits")
         maps = {each: found for each in names if (found := made.map(each)) is not None}

@@ -19,7 +19,7 @@ from npcompile.readers.bpf_maps import Maps, read_maps
 from npcompile.runtime.bpf import layout
 from npcompile.runtime.bpf.compile import compile_object
 from npcompile.runtime.bpf.events import EVENT_SIZE, EVENTS_LOST, Reason, decode
-from npcompile.runtime.bpf.packed import BUCKET
+from npcompile.runtime.bpf.packed import BUCKET, WORD
 from tests.kernel.bpf import document
 from tests.kernel.wire import run
 
@@ -151,18 +151,19 @@ def test_rules(structs: Mapping[str, Fields], image: layout.Image) -> None:
 def test_values(structs: Mapping[str, Fields], table: layout.Table) -> None:
     name = {"np_endpoints": "endpoint", "np_ranges": "range"}.get(table.name, "network")
     fields = dict(structs[name])
-    assert ("lock" in fields) == table.locked
-    (slots,) = (span for each, span in fields.items() if each not in ("", "lock"))
+    key = fields.pop("ifindex", (0, 0))[1]  # of a bucket; a trie's values hold none
+    assert (key == WORD) == (table is layout.ENDPOINTS)
+    (slots,) = (span for each, span in fields.items() if each)
     pair = (b"a" * table.slot, b"b" * table.slot)
     value = table.value(pair)
-    assert (len(value), value[slots[0] :]) == (fields[""][1], b"".join(pair))
-    assert slots[1] == 2 * table.slot
+    assert (key, value) == (slots[0], b"".join(pair))
+    assert (slots[1], fields[""][1]) == (2 * table.slot, key + 2 * table.slot)
     assert table.split(value) == pair
 
 
 def test_state_and_buckets(structs: Mapping[str, Fields]) -> None:
     state = structs["state"]
-    assert state == {"": (0, 32), "generation": (0, 8), "multiplier": (8, 8), "mask": (16, 4 * len(layout.PACKED))}
+    assert state == {"": (0, 40), "generation": (0, 8), "multiplier": (8, 8), "mask": (16, 4 * len(layout.HASHED))}
     assert structs["bucket"][""][1] == BUCKET
 
 

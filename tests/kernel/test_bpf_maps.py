@@ -20,9 +20,21 @@ from npcompile.readers.bpf_maps import read_maps
 from npcompile.runtime.bpf import libbpf
 from npcompile.runtime.bpf import maps as maps_module
 from npcompile.runtime.bpf.events import Reason
-from npcompile.runtime.bpf.layout import NETWORKS, PACKED, POLICY, TABLES, Image, pack, seen, word
+from npcompile.runtime.bpf.layout import (
+    ENDPOINTS,
+    HASHED,
+    INTERFACES,
+    NETWORKS,
+    PACKED,
+    POLICY,
+    TABLES,
+    Image,
+    pack,
+    seen,
+    word,
+)
 from npcompile.runtime.bpf.libbpf import Map
-from npcompile.runtime.bpf.maps import change, plan, read_generation, read_image
+from npcompile.runtime.bpf.maps import by_key, change, plan, read_generation, read_image
 from npcompile.runtime.bpf.packed import BUCKET, Hashing, Packed, Slots
 from tests.kernel import frames as f
 from tests.kernel.bpf import HASHING, Bench, bench, document
@@ -195,7 +207,7 @@ def test_nothing_stays_behind(b: Bench) -> None:
         held = read_image(b.maps, generation)
         assert held == image
         for table in TABLES:
-            assert set(b.maps[table.name].all_keys()) == set(image[table.name])
+            assert set(by_key(b.maps, table).entries()) == set(image[table.name])
         for packed in PACKED:
             assert packed.read(b.maps[packed.name].values()) == image[packed.name]  # of both halves
     assert read_generation(b.maps) == generation
@@ -276,7 +288,7 @@ def crowded(image: Image) -> Hashing:
     """Of tables of 64 buckets, in each of which some key lies behind its own bucket."""
     dice = random.Random(1)
     for _ in range(1000):
-        hashing = Hashing(multiplier=dice.getrandbits(64) | 1, masks={table.name: 63 for table in PACKED})
+        hashing = Hashing(multiplier=dice.getrandbits(64) | 1, masks={table.name: 63 for table in HASHED})
         halves = {table: table.fill(image[table.name], hashing) for table in PACKED}
         if all(half and displaced(table, half, hashing) for table, half in halves.items()):
             return hashing
@@ -346,3 +358,35 @@ def test_all_keys_of_a_map_that_programs_change(batch: int, monkeypatch: pytest.
         finally:
             done.set()
             sender.join()
+
+
+def test_interfaces_that_belong_into_one_bucket() -> None:
+    """Each is judged as its own pod, also when another goes that was found before it; and there is room for four."""
+    hashing = Hashing(multiplier=HASHING.multiplier, masks=HASHING.masks | {INTERFACES.name: 0})
+    pods = [
+        {"pod": f"n/{n}", "id": 1 + n, "egress": 0, "ingress": 0, "addresses": [f"10.0.0.{1 + n}"]} for n in range(5)
+    ]
+    known = [{"address": pod["addresses"][0], "identity": pod["id"]} for pod in pods]
+
+    def told(b: Bench, place: int) -> list[Reason]:
+        """Of what each pod's own address sends from an interface."""
+        return [b.out(f.ipv4(f"10.0.0.{1 + n}", "192.0.2.1", f.UDP, f.udp(40000 + n, 53)), place) for n in range(4)]
+
+    with bench(pods=5, hashing=hashing) as b:
+        b.bind(document(endpoints=pods[:4], addresses=known[:4]))
+        assert set(b.interfaces[:4]) == {int.from_bytes(key, "little") for key in by_key(b.maps, ENDPOINTS).entries()}
+        for place in range(4):
+            own = [Reason.NOT_ISOLATED if n == place else Reason.SPOOFED_SOURCE for n in range(4)]
+            assert told(b, place) == own
+        assert b.out(f.ipv4("10.0.0.1", "192.0.2.1", f.UDP, f.udp(40000, 53)), 4) is Reason.NO_ENDPOINT
+        with pytest.raises(OSError, match="np_endpoints: the map is full"):
+            b.bind(document(endpoints=pods, addresses=known))
+        b.forget()
+        at = {f"n/{n}": b.interfaces[n] for n in (0, 2, 3, 4)}
+        everything = document(endpoints=pods, addresses=known)
+        for bound in ("n/0", "n/2", "n/3"), tuple(at):
+            b.bind(everything, {pod: at[pod] for pod in bound})
+        for place in (0, 2, 3):
+            assert told(b, place)[place] is Reason.NOT_ISOLATED
+        assert told(b, 1) == [Reason.NO_ENDPOINT] * 4
+        assert told(b, 4)[3] is Reason.SPOOFED_SOURCE  # the fifth took the place of the second

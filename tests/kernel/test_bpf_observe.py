@@ -83,7 +83,7 @@ def test_lost_events_are_counted_and_said(loaded: Node) -> None:
 
 
 def test_one_observes_at_a_time(loaded: Node) -> None:
-    watching = observe(None, 5, earlier=True)
+    watching = observe(None, 60, earlier=True)
     assert not sends(DENIED)
     next(watching)
     with pytest.raises(InputError, match="observes already"):
@@ -113,7 +113,7 @@ def test_the_line_of_the_rule_that_decided_after_several_changes() -> None:
     """
     with made():
         apply(80, 0)
-        watching = observe(None, 5, earlier=True)
+        watching = observe(None, 60, earlier=True)
         changes = [(80, 0), (81, 4), (80, 7), (80, 2), (81, 1)]
         for number, (port, lines) in enumerate(changes):
             apply(port, lines, Established.RECHECK if number == 3 else Established.KEEP)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from npcompile.diagnostics.errors import InputError
 from npcompile.diagnostics.model import RuleCode, Severity, diagnose
 from npcompile.readers.bpf_maps import Maps
-from npcompile.runtime.bpf.layout import PACKED, TABLES, Image
+from npcompile.runtime.bpf.layout import ENDPOINTS, INTERFACES, PACKED, TRIES, Image
 from npcompile.runtime.bpf.libbpf import Map
-from npcompile.runtime.bpf.maps import read_hashing
-from npcompile.runtime.bpf.packed import Hashing, Packed, arrange
+from npcompile.runtime.bpf.maps import interfaces, read_hashing
+from npcompile.runtime.bpf.packed import Hashed, Hashing, Slots, arrange
 
 FLOWS = 1 << 17  # in each of the two maps; the kernel lets go of those that were quiet for longest
 EVENT_BYTES = 1 << 20
@@ -25,7 +25,7 @@ CAPACITY = RuleCode(code="NPC733", slug="bpf-capacity", severity=Severity.ERROR)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
-    """By map, how many entries it has room for, and where the keys of the packed tables lie."""
+    """By map, how many entries it has room for, and where the keys of the tables lie."""
 
     entries: Mapping[str, int]
     hashing: Hashing
@@ -34,19 +34,23 @@ class Capacity:
 def capacity(held: Image, wanted: Image, maps: Maps) -> Capacity:
     """Room for what is held and what is wanted at once, and as much again."""
     found = {}
-    for table in TABLES:
+    for table in TRIES:
         count = len({*held.get(table.name, {}), *wanted[table.name]})
         if count > _MOST:
             raise _too_many(table.name, count)
         found[table.name] = _room(count)
-    images = {table: (held.get(table.name, {}), wanted[table.name]) for table in PACKED}
+    images: dict[Hashed, tuple[Slots, ...]] = {
+        table: (held.get(table.name, {}), wanted[table.name]) for table in PACKED
+    }
+    images[INTERFACES] = ({**held.get(ENDPOINTS.name, {}), **wanted[ENDPOINTS.name]},)
     hashing = arrange(images, MOST_BUCKETS)
-    if isinstance(hashing, Packed):
+    if isinstance(hashing, Hashed):
         raise _too_many(hashing.name, max(len(entries) for entries in images[hashing]))
     return Capacity(
         entries={
             **found,
             **{table.name: 2 * hashing.buckets(table) for table in PACKED},
+            INTERFACES.name: hashing.buckets(INTERFACES),
             "np_flows4": FLOWS,
             "np_flows6": FLOWS,
             "np_events": EVENT_BYTES,
@@ -78,8 +82,10 @@ def too_small(held: Mapping[str, Map], wanted: Image, maps: Maps) -> bool:
         return True
     if 2 * (largest_rule(maps) + 1) > held["np_rule_hits"].max_entries:
         return True
+    if not interfaces(held).can_hold(wanted[ENDPOINTS.name]):
+        return True
     return any(
         len({*held[table.name].all_keys(), *wanted[table.name]}) > held[table.name].max_entries
-        for table in TABLES
+        for table in TRIES
         if table.name in held
     )

@@ -16,7 +16,7 @@ from npcompile.netset.cidrs import Address, Family, family_of
 from npcompile.netset.ports import Protocol
 from npcompile.readers.bpf_lookup import identity_of
 from npcompile.readers.bpf_maps import Endpoint, Entry, Maps, Special
-from npcompile.runtime.bpf.packed import Packed, Slots
+from npcompile.runtime.bpf.packed import Packed, Slots, Spread
 
 OWN_NODE = 0x8000_0000
 MIXED = 0xFFFF_FFFF
@@ -31,46 +31,40 @@ Image = Mapping[str, Slots]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A map with two slots a value: of `slot` bytes each, behind the kernel's lock (of 4 bytes) if `locked`.
-
-    `prefix` is how many bytes of its keys a prefix length counts from the start of; None: keys are exact.
-    """
+    """What holds two slots a value, of `slot` bytes each.  A trie's keys are prefixes, behind their length in bits."""
 
     name: str
     slot: int
-    prefix: bool = False
-
-    @property
-    def locked(self) -> bool:
-        """Whether a value is written in place, under a lock: a trie's is not, and is replaced whole."""
-        return not self.prefix
+    trie: bool = True
 
     def value(self, slots: tuple[bytes, bytes]) -> bytes:
         """The bytes of a value."""
-        return (bytes(4) if self.locked else b"") + b"".join(slots)
+        return b"".join(slots)
 
     def split(self, value: bytes) -> tuple[bytes, bytes]:
         """The inverse."""
-        start = len(value) - 2 * self.slot
-        return value[start : start + self.slot], value[start + self.slot :]
+        return value[: self.slot], value[self.slot :]
 
 
 _ENDPOINT = struct.Struct("=IIIIII4s16s")
 
-ENDPOINTS = Table(name="np_endpoints", slot=_ENDPOINT.size)
-RANGES = Table(name="np_ranges", slot=4, prefix=True)
+INTERFACES = Spread(name="np_endpoints", words=1)
+ENDPOINTS = Table(name=INTERFACES.name, slot=_ENDPOINT.size, trie=False)
+RANGES = Table(name="np_ranges", slot=4)
 ADDRESSES = {
     Family.V4: Packed(name="np_addresses4", words=1),
     Family.V6: Packed(name="np_addresses6", words=4),
 }
 NETWORKS = {
-    Family.V4: Table(name="np_networks4", slot=4, prefix=True),
-    Family.V6: Table(name="np_networks6", slot=4, prefix=True),
+    Family.V4: Table(name="np_networks4", slot=4),
+    Family.V6: Table(name="np_networks6", slot=4),
 }
 CLASSES = Packed(name="np_classes", words=2)
 POLICY = Packed(name="np_policy", words=3)
-TABLES = (ENDPOINTS, *NETWORKS.values(), RANGES)
-PACKED = (*ADDRESSES.values(), CLASSES, POLICY)  # in the order of `enum table`
+TRIES = (*NETWORKS.values(), RANGES)
+TABLES = (ENDPOINTS, *TRIES)
+PACKED = (*ADDRESSES.values(), CLASSES, POLICY)
+HASHED = (INTERFACES, *PACKED)  # in the order of `enum table`
 NAMES = (*(table.name for table in TABLES), *(packed.name for packed in PACKED))
 
 
@@ -152,7 +146,7 @@ def seen(table: Table, image: Slots, key: bytes) -> bytes:
     what they say.
     """
     nothing = bytes(table.slot)
-    if not table.prefix or key in image:
+    if not table.trie or key in image:
         return image.get(key, nothing)
     length, data = struct.unpack("=I", key[:4])[0], int.from_bytes(key[4:])
     bits = 8 * (len(key) - 4)

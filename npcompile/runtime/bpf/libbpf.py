@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 
 # linux/bpf.h
-ANY, NO_EXIST, EXIST, LOCK = 0, 1, 2, 4
+ANY, LOCK = 0, 4
 _BATCH = 4096  # entries a system call
 
 

@@ -2,25 +2,74 @@
 
 The programs read the generation once a packet and see that slot of every value, so a packet is judged by the old state
 or by the new one, never by parts of both.  Two things must not happen while a program runs that began before: its slot
-must not be written, and memory that it holds a pointer into must not come to hold another key.  So slots are written
-in place, and removing entries, adding some, and the next change are apart by the time that running programs need.
-A packed table has its slots apart, and is written where nobody reads.
+must not be written, and memory that it holds a pointer into must not come to hold another key.  So removing entries,
+adding some, and the next change are apart by the time that running programs need.  A packed table has its slots apart,
+and is written where nobody reads; a spread one is written in place, which leaves the slot in use as it is; and a trie's
+entries are replaced whole.
 """
 
 from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from npcompile.runtime.bpf.layout import PACKED, TABLES, Image, Table, seen, word
-from npcompile.runtime.bpf.libbpf import ANY, LOCK, Map, wait_for_programs
-from npcompile.runtime.bpf.packed import BUCKET, Hashing, Packed, Slots
+from npcompile.runtime.bpf.layout import ENDPOINTS, HASHED, INTERFACES, PACKED, TABLES, TRIES, Image, Table, seen, word
+from npcompile.runtime.bpf.libbpf import Map, wait_for_programs
+from npcompile.runtime.bpf.packed import BUCKET, WORD, Hashing, Packed, Slots, Spread
 
 STATE = "np_state"
-_STATE = struct.Struct(f"=QQ{len(PACKED)}I")
+_STATE = struct.Struct(f"=QQ{len(HASHED)}I{len(HASHED) % 2 * WORD}x")
 _FIRST = bytes(4)  # the only key of an array of one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpreadMap:
+    """The map of a spread table, by the table's keys: a bucket is a key, of zeros if it is free, and a value."""
+
+    target: Map
+    table: Spread
+    hashing: Hashing
+
+    def entries(self) -> Mapping[bytes, bytes]:
+        """Every entry."""
+        return {key: value for key, value in self._buckets() if any(key)}
+
+    def can_hold(self, keys: Iterable[bytes]) -> bool:
+        """Whether there is room for keys beside all that have an entry."""
+        return self.table.placed(sorted(keys), self.hashing, self._held()) is not None
+
+    def put_all(self, entries: Sequence[tuple[bytes, bytes]]) -> None:
+        """Write entries, each of which stays where it is if it is there."""
+        places = self.table.placed((key for key, _ in entries), self.hashing, self._held())
+        if places is None:
+            raise OSError(errno.E2BIG, f"write {self.target.name}: the map is full")
+        self.target.put_all([(word(places[key]), key + value) for key, value in entries])
+
+    def delete_all(self, keys: Iterable[bytes]) -> None:
+        """Remove entries, as far as they exist."""
+        held, free = self._held(), bytes(self.target.value_size)
+        self.target.put_all([(word(held[key]), free) for key in keys if key in held])
+
+    def _held(self) -> dict[bytes, int]:
+        """The buckets that are taken."""
+        return {key: at for at, (key, _) in enumerate(self._buckets()) if any(key)}
+
+    def _buckets(self) -> Iterable[tuple[bytes, bytes]]:
+        values, size, key = self.target.values(), self.target.value_size, WORD * self.table.words
+        for start in range(0, len(values), size):
+            yield values[start : start + key], values[start + key : start + size]
+
+
+def interfaces(maps: Mapping[str, Map]) -> SpreadMap:
+    """The endpoints, by interface."""
+    return SpreadMap(target=maps[INTERFACES.name], table=INTERFACES, hashing=read_hashing(maps))
+
+
+def by_key(maps: Mapping[str, Map], table: Table) -> Map | SpreadMap:
+    """A table's map, by the table's keys."""
+    return interfaces(maps) if table is ENDPOINTS else maps[table.name]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +82,7 @@ class Change:
 
 def fits(maps: Mapping[str, Map]) -> bool:
     """Whether the maps, if there are any, are as this version knows them."""
-    sizes = {table.name: len(table.value((bytes(table.slot), bytes(table.slot)))) for table in TABLES}
+    sizes = {table.name: 2 * table.slot for table in TRIES} | {ENDPOINTS.name: WORD + 2 * ENDPOINTS.slot}
     sizes |= {packed.name: BUCKET for packed in PACKED} | {STATE: _STATE.size}
     return not maps or (
         STATE in maps and all(maps[name].value_size == size for name, size in sizes.items() if name in maps)
@@ -47,9 +96,9 @@ def read_generation(maps: Mapping[str, Map]) -> int:
 
 
 def read_hashing(maps: Mapping[str, Map]) -> Hashing:
-    """Where keys lie in the packed tables, from when these maps were made."""
+    """Where keys lie in the tables, from when these maps were made."""
     _, multiplier, *masks = _STATE.unpack(_state(maps))
-    return Hashing(multiplier=multiplier, masks={table.name: mask for table, mask in zip(PACKED, masks, strict=True)})
+    return Hashing(multiplier=multiplier, masks={table.name: mask for table, mask in zip(HASHED, masks, strict=True)})
 
 
 def _state(maps: Mapping[str, Map]) -> bytes:
@@ -60,7 +109,7 @@ def _state(maps: Mapping[str, Map]) -> bytes:
 
 def set_state(maps: Mapping[str, Map], generation: int, hashing: Hashing) -> None:
     """Write what the programs read first."""
-    masks = (hashing.masks[table.name] for table in PACKED)
+    masks = (hashing.masks[table.name] for table in HASHED)
     maps[STATE].put(_FIRST, _STATE.pack(generation, hashing.multiplier, *masks))
 
 
@@ -75,7 +124,7 @@ def start(maps: Mapping[str, Map], image: Image, generation: int, hashing: Hashi
     for table in TABLES:
         if table.name in maps:
             entries = [(key, table.value((slot, slot))) for key, slot in sorted(image.get(table.name, {}).items())]
-            maps[table.name].put_all(entries)
+            by_key(maps, table).put_all(entries)
     for slot in (0, 1):
         _write_halves(maps, image, slot)
 
@@ -86,7 +135,7 @@ def read_image(maps: Mapping[str, Map], generation: int) -> Image:
     image: dict[str, Slots] = {}
     for table in TABLES:
         if table.name in maps:
-            entries = maps[table.name].entries()
+            entries = by_key(maps, table).entries()
             slots = ((key, table.split(value)[generation & 1]) for key, value in entries.items())
             image[table.name] = {key: slot for key, slot in slots if any(slot)}
     for packed in PACKED:
@@ -123,17 +172,17 @@ def change(maps: Mapping[str, Map], new: Image) -> int:
     wait_for_programs()  # they may still read what was the slot in use before a change that was cut short
     for table in TABLES:
         if table.name in maps:
-            _prepare(maps[table.name], table, new.get(table.name, {}), generation)
+            _prepare(by_key(maps, table), table, new.get(table.name, {}), generation)
     _write_halves(maps, new, (generation + 1) & 1)
     return flip(maps, new)
 
 
-def _prepare(target: Map, table: Table, new: Slots, generation: int) -> None:
+def _prepare(target: Map | SpreadMap, table: Table, new: Slots, generation: int) -> None:
     held = target.entries()
     slots = ((key, table.split(value)[generation & 1]) for key, value in held.items())
     old = {key: slot for key, slot in slots if any(slot)}
     change_ = plan(table, held, old, new, generation)
-    target.put_all((*change_.write, *change_.add), _flags(table))
+    target.put_all((*change_.write, *change_.add))
 
 
 def _write_halves(maps: Mapping[str, Map], image: Image, slot: int) -> None:
@@ -174,16 +223,12 @@ def settle(maps: Mapping[str, Map], image: Image) -> None:
     """Make both slots say what the one that counts says, `image`, and remove everything else."""
     for table in TABLES:
         if table.name in maps:
-            _settle(maps[table.name], table, image.get(table.name, {}))
+            _settle(by_key(maps, table), table, image.get(table.name, {}))
     _write_halves(maps, image, (read_generation(maps) + 1) & 1)
 
 
-def _settle(target: Map, table: Table, new: Slots) -> None:
+def _settle(target: Map | SpreadMap, table: Table, new: Slots) -> None:
     held = target.entries()
     settled = ((key, table.value((slot, slot))) for key, slot in sorted(new.items()))
-    target.put_all([(key, value) for key, value in settled if held.get(key) != value], _flags(table))
+    target.put_all([(key, value) for key, value in settled if held.get(key) != value])
     target.delete_all(sorted(held.keys() - new.keys()))
-
-
-def _flags(table: Table) -> int:
-    return LOCK if table.locked else ANY

@@ -1,15 +1,19 @@
 """The tables of exact matches, as `bpf_templates/table.h` reads them: hash tables of ours in the kernel's arrays.
 
-A table holds numbers of 32 bits, none of them 0, at keys of a few words.  It has two halves, one for each slot of a
-generation; a half is a power of two of buckets, a cache line each, and a few more behind the last.  A key lies in the
-bucket that its hash says, or in one of the next few where that one, and all between, are full.
+A packed table holds numbers of 32 bits, none of them 0, at keys of a few words.  It has two halves, one for each slot
+of a generation; a half is a power of two of buckets, a cache line each, and a few more behind the last.  A key lies in
+the bucket that its hash says, or in one of the next few where that one, and all between, are full.
+
+A spread table has so many buckets once, each of which holds one entry or none.  An entry comes and goes by itself: it
+lies in one of the few buckets from where its key's hash says, whatever is in the others.
 """
 
 from __future__ import annotations
 
 import secrets
 import struct
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 WORD = 4  # bytes
@@ -18,17 +22,31 @@ _WORDS = 16  # of a bucket
 BUCKET = WORD * _WORDS  # bytes
 _BITS = 64
 _LEAST = 16  # buckets
+_SPARE = 8  # buckets of a spread table for each entry
 _ATTEMPTS = 4
 
 Slots = Mapping[bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Packed:
+class Hashed(ABC):
     """A table: the name of its map, and how many words a key has."""
 
     name: str
     words: int
+
+    @abstractmethod
+    def mask(self, count: int) -> int:
+        """For so many entries: how many buckets, less one, a power of two."""
+
+    @abstractmethod
+    def has_room(self, entries: Slots, hashing: Hashing) -> bool:
+        """Whether all of them lie where they are looked for, in a table that holds nothing else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packed(Hashed):
+    """A table of numbers, written a half at a time."""
 
     @property
     def places(self) -> int:
@@ -36,11 +54,15 @@ class Packed:
         return _WORDS // (self.words + 1)
 
     def mask(self, count: int) -> int:
-        """Of a half in which so many keys take three of four places, at most: how many buckets, less one."""
+        """Of a half: so many keys take three of four places, at most."""
         return max(_LEAST, 1 << (count * 4 // 3 // self.places).bit_length()) - 1
 
+    def has_room(self, entries: Slots, hashing: Hashing) -> bool:
+        """Whether no key would have to lie farther from where it belongs than is looked for."""
+        return self.fill(entries, hashing) is not None
+
     def fill(self, entries: Slots, hashing: Hashing) -> bytes | None:
-        """The bytes of a half; None: some key would have to lie farther from where it belongs than is looked for."""
+        """The bytes of a half; None: there is no room."""
         buckets: list[list[bytes]] = [[] for _ in range(hashing.buckets(self))]
         # From the first bucket to the last, so that a crowd pushes on who belongs farthest on, and no key goes far.
         for first, key in sorted((hashing.bucket(self, key), key) for key in entries):
@@ -77,25 +99,53 @@ class Packed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Spread(Hashed):
+    """A table of values of any size, written an entry at a time."""
+
+    def mask(self, count: int) -> int:
+        """So much room that hardly ever all buckets of a key are taken by others."""
+        return max(_LEAST, 1 << (_SPARE * count - 1).bit_length()) - 1
+
+    def has_room(self, entries: Slots, hashing: Hashing) -> bool:
+        """Whether each finds a free bucket, one after the other."""
+        return self.placed(sorted(entries), hashing, {}) is not None
+
+    def placed(self, keys: Iterable[bytes], hashing: Hashing, held: Mapping[bytes, int]) -> Mapping[bytes, int] | None:
+        """The buckets of keys, and of those that have one; None: there is no free one for some key."""
+        found = dict(held)
+        taken = set(held.values())
+        for key in keys:
+            if key in found:
+                continue
+            first = hashing.bucket(self, key)
+            at = next((at for at in range(first, first + STEPS) if at not in taken), None)
+            if at is None:
+                return None
+            found[key] = at
+            taken.add(at)
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hashing:
     """Where the keys of the tables of one set of maps belong.  `masks`: by the name of the table's map."""
 
     multiplier: int
     masks: Mapping[str, int]
 
-    def buckets(self, table: Packed) -> int:
-        """How many a half has."""
+    def buckets(self, table: Hashed) -> int:
+        """How many a table has, or a half of one."""
         return self.masks[table.name] + STEPS
 
-    def bucket(self, table: Packed, key: bytes) -> int:
-        """The bucket of a key, from the start of its half."""
+    def bucket(self, table: Hashed, key: bytes) -> int:
+        """The first one for a key, from the start of the table or of the half."""
         number = 0
         for word in struct.unpack(f"={table.words}I", key):
             number = (number ^ word) * self.multiplier % (1 << _BITS)
         return number >> (_BITS // 2) & self.masks[table.name]
 
 
-def arrange(held: Mapping[Packed, Sequence[Slots]], most: int) -> Hashing | Packed:
+def arrange(held: Mapping[Hashed, Sequence[Slots]], most: int) -> Hashing | Hashed:
     """A hashing with which all that each table is to hold, one at a time, has a place; else a table that would need
     more than `most` buckets.
 
@@ -111,7 +161,7 @@ def arrange(held: Mapping[Packed, Sequence[Slots]], most: int) -> Hashing | Pack
             crowded = [
                 table.name
                 for table, images in held.items()
-                if any(table.fill(entries, hashing) is None for entries in images)
+                if not all(table.has_room(entries, hashing) for entries in images)
             ]
             if not crowded:
                 return hashing

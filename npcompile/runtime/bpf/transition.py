@@ -25,9 +25,19 @@ from npcompile.runtime.bpf import attach
 from npcompile.runtime.bpf.capacity import Capacity
 from npcompile.runtime.bpf.counters import carry_hits, counted
 from npcompile.runtime.bpf.layout import ENDPOINTS, NAMES, Image, unisolated, word
-from npcompile.runtime.bpf.libbpf import Map, Object, Program
+from npcompile.runtime.bpf.libbpf import Map, Object, Program, wait_for_programs
 from npcompile.runtime.bpf.loaded import EVENTS, FLOWS, REASON_HITS, Bound, Current, Here, close
-from npcompile.runtime.bpf.maps import STATE, change, fits, read_generation, read_image, set_generation, settle, start
+from npcompile.runtime.bpf.maps import (
+    STATE,
+    change,
+    fits,
+    interfaces,
+    read_generation,
+    read_image,
+    set_generation,
+    settle,
+    start,
+)
 from npcompile.runtime.loader import LEFT_BEHIND, LoadError
 
 _KEPT = (*FLOWS, REASON_HITS, EVENTS)  # what goes on when other maps are replaced
@@ -191,7 +201,8 @@ def _reach(here: Here, now: Opened, image: Image, strangers: Collection[int] = (
     change(now.maps, _with_unisolated(image, now.maps, leaving))
     for index in sorted(leaving):
         attach.detach(index)
-    now.maps[ENDPOINTS.name].delete_all([word(index) for index in sorted(leaving)])
+    if leaving:
+        interfaces(now.maps).delete_all([word(index) for index in sorted(leaving)])
     _forget_flows(now.maps, {*leaving, *strangers})
     if strangers:
         here.set_stale(())
@@ -199,15 +210,24 @@ def _reach(here: Here, now: Opened, image: Image, strangers: Collection[int] = (
 
 def _enter(now: Opened, image: Image, there: Mapping[int, frozenset[Direction]]) -> None:
     """Interfaces that are to be enforced, and are not yet: as what they are, not isolated."""
-    endpoints = now.maps[ENDPOINTS.name]
-    held = read_image({ENDPOINTS.name: endpoints}, read_generation(now.maps))[ENDPOINTS.name]
-    for key, slot in sorted(image[ENDPOINTS.name].items()):
-        index = _index(key)
-        if there.get(index) == frozenset(Direction):
-            continue
-        if index not in there or key not in held:
-            endpoints.put(key, ENDPOINTS.value((unisolated(slot), unisolated(slot))))
-        attach.attach(index, now.by_direction())
+    entering = {
+        key: slot
+        for key, slot in sorted(image[ENDPOINTS.name].items())
+        if there.get(_index(key)) != frozenset(Direction)
+    }
+    if not entering:
+        return
+    held = read_image(now.maps, read_generation(now.maps))[ENDPOINTS.name]
+    wait_for_programs()  # they may still read what was removed by a change before
+    interfaces(now.maps).put_all(
+        [
+            (key, ENDPOINTS.value((unisolated(slot), unisolated(slot))))
+            for key, slot in entering.items()
+            if _index(key) not in there or key not in held
+        ]
+    )
+    for key in entering:
+        attach.attach(_index(key), now.by_direction())
 
 
 def _with_unisolated(image: Image, maps: Mapping[str, Map], leaving: Iterable[int]) -> Image:

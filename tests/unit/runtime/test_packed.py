@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from npcompile.backends.bpf.limits import MOST_ENTRIES
 from npcompile.runtime.bpf.capacity import MOST_BUCKETS
 from npcompile.runtime.bpf.layout import PACKED
-from npcompile.runtime.bpf.packed import BUCKET, Hashing, Packed, Slots, arrange
+from npcompile.runtime.bpf.packed import BUCKET, Hashing, Packed, Slots, Spread, arrange
 
 WORDS = st.integers(0, 2**32 - 1) | st.integers(0, 3)
 NUMBERS = st.integers(1, 2**32 - 1).map(lambda number: struct.pack("=I", number))
@@ -81,3 +81,38 @@ def test_a_table_that_would_be_too_large_is_told() -> None:
     table = PACKED[0]
     entries = {struct.pack("=I", n): struct.pack("=I", 1) for n in range(5000)}
     assert arrange({PACKED[1]: [], table: [entries]}, 256) is table
+
+
+SPREAD = Spread(name="np_endpoints", words=1)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 30)), max_size=80), st.integers(0, 2**63 - 1))
+def test_entries_that_come_and_go(steps: list[tuple[bool, int]], half_multiplier: int) -> None:
+    """Each lies in one of four buckets from its own on, alone, and stays there while others come and go."""
+    hashing = Hashing(multiplier=2 * half_multiplier + 1, masks={SPREAD.name: 15})
+    held: dict[bytes, int] = {}
+    for comes, number in steps:
+        key = struct.pack("=I", number)
+        if not comes:
+            held.pop(key, None)
+            continue
+        found = SPREAD.placed([key], hashing, held)
+        first = ((number * hashing.multiplier) & (2**64 - 1)) >> 32 & 15
+        reach = range(first, first + 4)
+        if found is None:
+            assert key not in held
+            assert set(reach) <= set(held.values())
+            continue
+        assert {**held, key: found[key]} == found
+        assert found[key] in reach
+        assert len(set(found.values())) == len(found)
+        held = dict(found)
+    assert all(at < hashing.buckets(SPREAD) for at in held.values())
+
+
+@pytest.mark.parametrize("count", [0, 1, 60, 250, 2000])
+def test_interfaces_that_are_numbered_one_after_the_other(count: int) -> None:
+    entries = {struct.pack("=I", 2 + n): b"" for n in range(count)}
+    hashing = arrange({SPREAD: [entries]}, 1 << 15)
+    assert isinstance(hashing, Hashing)
+    assert hashing.masks[SPREAD.name] + 1 <= max(16, 16 * count)
