@@ -15,6 +15,7 @@ from npcompile.backends.bpf.target import BPF, OBJECT_FILE, SOURCE_FILE
 from npcompile.backends.filters.limits import BAD_OPTION
 from npcompile.backends.registry import TARGETS
 from npcompile.backends.target import Artifact, Options, RuleOrigin
+from npcompile.collection import no_cycle_collection
 from npcompile.diagnostics.errors import InputError
 from npcompile.diagnostics.model import Diagnostic, RuleCode, Severity, diagnose
 from npcompile.driver.bindings import bind
@@ -82,6 +83,7 @@ def run_emit(
     return emit_loaded(loaded, sources, target, output, options, against=against, compiled=compiled)
 
 
+@no_cycle_collection()
 def emit_loaded(
     loaded: Loaded,
     sources: Sequence[SourceFile],

@@ -88,11 +88,15 @@ def _combine(a: IntervalSet, b: IntervalSet, keep: Callable[[bool, bool], bool])
 
 def union(sets: Iterable[IntervalSet]) -> IntervalSet:
     """The union of any number of sets, in one sweep."""
-    starts = sorted((first, last + 1) for one in sets for first, last in one)
+    return covered([span for one in sets for span in one])
+
+
+def covered(spans: Iterable[tuple[int, int]]) -> IntervalSet:
+    """The integers in any of some intervals (first, last), both included and neither empty."""
     bounds: list[int] = []
-    for start, end in starts:
-        if bounds and start <= bounds[-1]:
-            bounds[-1] = max(bounds[-1], end)
+    for first, last in sorted(spans):
+        if bounds and first <= bounds[-1]:
+            bounds[-1] = max(bounds[-1], last + 1)
         else:
-            bounds += (start, end)
+            bounds += (first, last + 1)
     return IntervalSet(tuple(bounds))

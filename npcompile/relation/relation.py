@@ -115,7 +115,7 @@ def relate(program: Program, *, beside: Iterable[Policy] = (), ports: Iterable[I
         families=(_family(order, Family.V4), _family(order, Family.V6)),
     )
     policies = sorted(program.policies, key=lambda policy: policy.key)
-    subjects = {policy.key: selected.subjects(policy.namespace, policy.subjects) for policy in policies}
+    subjects = {policy.key: selected.pods.subjects(policy.namespace, policy.subjects) for policy in policies}
     rules = [boxer.boxed(policy, subjects[policy.key], rule) for policy in policies for rule in policy.rules]
     rules.sort(key=lambda rule: rule.of.order)
     return Relation(
@@ -126,7 +126,7 @@ def relate(program: Program, *, beside: Iterable[Policy] = (), ports: Iterable[I
         subjects=subjects,
         rules=tuple(rules),
         sides={
-            direction: side(direction, selected.namespaces, _isolations(direction, policies, subjects, rules))
+            direction: side(direction, selected.pods.namespaces, _isolations(direction, policies, subjects, rules))
             for direction in Direction
         },
         boxer=boxer,

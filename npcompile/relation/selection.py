@@ -64,30 +64,64 @@ class LabelIndex:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Selection:
-    """What policies can say of identities.  `namespaces` are bitsets of the pods' identities by namespace, `networks`
-    of all identities by mentioned network, `declared` of pods' identities by port name and number.
+class PodIndex:
+    """Whom selectors of pods mean, of classes of pods that are numbered from 0 and are each in one namespace.
+
+    `namespaces` are bitsets of the classes by namespace.
     """
 
-    pods: LabelIndex
     namespaces: Mapping[str, int]
-    networks: Mapping[Network, int]
-    declared: Mapping[PortName, Mapping[int, int]]
-    _labels: LabelIndex = field(repr=False)  # of namespaces, in the order of `_named`
-    _named: tuple[int, ...] = field(repr=False)  # what is in them
+    _pods: LabelIndex = field(repr=False)
+    _labels: LabelIndex = field(repr=False)  # of namespaces, in the order of `namespaces`
     _inhabitants: dict[tuple[Requirement, ...], int] = field(default_factory=dict, repr=False)  # only remembers
+
+    @staticmethod
+    def of(classes: Sequence[tuple[str, Labels]], namespaces: Mapping[str, Namespace]) -> PodIndex:
+        """Index classes by their namespaces and labels."""
+        inside: dict[str, int] = {}
+        for number, (namespace, _) in enumerate(classes):
+            inside[namespace] = inside.get(namespace, 0) | 1 << number
+        return PodIndex(
+            namespaces=inside,
+            _pods=LabelIndex.of([labels for _, labels in classes]),
+            _labels=LabelIndex.of([namespaces[name].labels for name in inside]),
+        )
 
     def subjects(self, namespace: str, selector: Selector) -> int:
         """The pods of a namespace that a selector matches."""
-        return self.namespaces.get(namespace, 0) & self.pods.select(selector)
+        return self.namespaces.get(namespace, 0) & self._pods.select(selector)
+
+    def peers(self, namespace: str, peer: PodPeer) -> int:
+        """The pods that a peer means in a policy of `namespace`."""
+        if peer.namespaces is None:
+            return self.subjects(namespace, peer.pods)
+        return self._inside(peer.namespaces) & self._pods.select(peer.pods)
+
+    def _inside(self, namespaces: Selector) -> int:
+        if namespaces.requirements not in self._inhabitants:
+            named = tuple(self.namespaces.values())
+            bits = 0
+            for place in members(self._labels.select(namespaces)):
+                bits |= named[place]
+            self._inhabitants[namespaces.requirements] = bits
+        return self._inhabitants[namespaces.requirements]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Selection:
+    """What policies can say of identities.  `pods` numbers pods' identities; `networks` are bitsets of all identities
+    by mentioned network, `declared` of pods' identities by port name and number.
+    """
+
+    pods: PodIndex
+    networks: Mapping[Network, int]
+    declared: Mapping[PortName, Mapping[int, int]]
 
     def peers(self, namespace: str, peer: Peer) -> int:
         """What an item of `from` or `to` matches, in a policy of `namespace`."""
         match peer:
             case PodPeer():
-                if peer.namespaces is None:
-                    return self.subjects(namespace, peer.pods)
-                return self._inside(peer.namespaces) & self.pods.select(peer.pods)
+                return self.pods.peers(namespace, peer)
             case BlockPeer():
                 bits = self.networks[peer.cidr]
                 for network in peer.excepts:
@@ -96,14 +130,6 @@ class Selection:
             case _:
                 assert_never(peer)
 
-    def _inside(self, namespaces: Selector) -> int:
-        if namespaces.requirements not in self._inhabitants:
-            bits = 0
-            for place in members(self._labels.select(namespaces)):
-                bits |= self._named[place]
-            self._inhabitants[namespaces.requirements] = bits
-        return self._inhabitants[namespaces.requirements]
-
     def numbers(self, name: str, protocol: Protocol) -> Mapping[int, int]:
         """Who declares which numbers under a port name."""
         return self.declared.get((name, protocol), {})
@@ -111,23 +137,16 @@ class Selection:
 
 def selection(identities: Identities, namespaces: Mapping[str, Namespace]) -> Selection:
     """Index identities by all that policies can ask for."""
-    inside: dict[str, int] = {}
     declared: dict[PortName, dict[int, int]] = {}
     for number, identity in enumerate(identities.pods):
-        bit = 1 << number
-        inside[identity.namespace] = inside.get(identity.namespace, 0) | bit
         for name, numbers in identity.ports:
             at = declared.setdefault(name, {})
             for port in numbers:
-                at[port] = at.get(port, 0) | bit
-    inhabited = sorted(inside)
+                at[port] = at.get(port, 0) | 1 << number
     return Selection(
-        pods=LabelIndex.of([dict(identity.labels) for identity in identities.pods]),
-        namespaces=inside,
+        pods=PodIndex.of([(one.namespace, dict(one.labels)) for one in identities.pods], namespaces),
         networks=_networks(identities),
         declared=declared,
-        _labels=LabelIndex.of([namespaces[name].labels for name in inhabited]),
-        _named=tuple(inside[name] for name in inhabited),
     )
 
 

@@ -38,6 +38,12 @@ def test_prefixes_are_disjoint_and_exact(offsets: set[int], base: int) -> None:
     assert sum(n.num_addresses for n in networks) == addresses.size
 
 
+@given(st.ip_addresses())
+def test_the_text_of_an_address(address: cidrs.Address) -> None:
+    assert cidrs.at(cidrs.point(address)) == address
+    assert cidrs.text_at(cidrs.point(address)) == str(address)
+
+
 @given(st.integers(1, 65535), st.integers(1, 65535))
 def test_port_ranges(a: int, b: int) -> None:
     first, last = sorted((a, b))

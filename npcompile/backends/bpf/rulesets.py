@@ -116,7 +116,7 @@ def _isolating(policies: Iterable[Policy], selected: Selection) -> Mapping[tuple
     """The policies that isolate each pod's identity in each direction, sorted."""
     found: dict[tuple[int, Direction], list[Policy]] = defaultdict(list)
     for policy in sorted(policies, key=lambda policy: policy.key):
-        for number in members(selected.subjects(policy.namespace, policy.subjects)):
+        for number in members(selected.pods.subjects(policy.namespace, policy.subjects)):
             for direction in policy.directions:
                 found[number, direction].append(policy)
     return {key: tuple(chosen) for key, chosen in found.items()}

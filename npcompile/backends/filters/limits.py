@@ -51,7 +51,7 @@ def _node(cluster: Cluster, node: str | None) -> Iterator[Diagnostic]:
 def _addresses(cluster: Cluster) -> Iterator[Diagnostic]:
     """Sets tell pods by address alone: two pods with one address, or a pod with a node's, would share a verdict."""
     known: tuple[Pod | Node, ...] = (*cluster.nodes.values(), *(pod for pod in cluster.pods if not pod.host_network))
-    every = [address for one in known for address in {*map(point, one.addresses)}]
+    every = [point(address) for one in known for address in one.addresses]
     if len(every) == len(set(every)):
         return
     owners: dict[int, list[Pod | Node]] = defaultdict(list)

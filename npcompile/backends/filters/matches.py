@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from npcompile.netset.cidrs import Address, Family, Network
+from npcompile.netset.cidrs import Family, Network
 from npcompile.netset.ports import Protocol
 
 
@@ -19,24 +19,25 @@ class SetKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """A port that a pod declares under some name, at the pod's address."""
+    """A port that a pod declares under some name, at the pod's address, which is a point as in `netset.cidrs`."""
 
-    address: Address
+    address: int
     protocol: Protocol
     number: int
 
     @property
     def order(self) -> tuple[int, str, int]:
         """Sorts those of one address family."""
-        return (int(self.address), self.protocol.value, self.number)
+        return (self.address, self.protocol.value, self.number)
 
 
-Members = tuple[Address, ...] | tuple[Network, ...] | tuple[Declared, ...]
+Members = tuple[int, ...] | tuple[Network, ...] | tuple[Declared, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilterSet:
-    """A set and its members, sorted; networks are disjoint and never of length 0.
+    """A set and its members, sorted; addresses are points as in `netset.cidrs`, networks are disjoint and never of
+    length 0.
 
     `capacity`: how many members it is made for; None where the target's sets have no bound.  `isolates`: who is in it
     is filtered, so that it must never miss a member.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from base64 import b32encode
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 
 from npcompile.diagnostics.errors import InternalError
@@ -29,13 +30,18 @@ Part = str | int | tuple["Part", ...]
 
 def encode(part: Part) -> bytes:
     """The unambiguous bytes of a meaning: each part is tagged with its type and its length."""
-    if isinstance(part, tuple):
-        tag, body = b"t", b"".join([encode(one) for one in part])
-    elif isinstance(part, str):
-        tag, body = b"s", part.encode("utf-8", "surrogatepass")
+    return _text(part).encode("utf-8", "surrogatepass")
+
+
+def _text(part: Part) -> str:
+    if isinstance(part, str):
+        tag, body = "s", part
+    elif isinstance(part, tuple):
+        tag, body = "t", "".join([_text(one) for one in part])
     else:
-        tag, body = b"i", b"%d" % part
-    return b"%s%d:%s" % (tag, len(body), body)
+        tag, body = "i", str(part)
+    size = len(body) if body.isascii() else len(body.encode("utf-8", "surrogatepass"))
+    return f"{tag}{size}:{body}"
 
 
 def digest(part: Part) -> str:
@@ -43,8 +49,12 @@ def digest(part: Part) -> str:
     return b32encode(sha256(encode(part)).digest()).decode().rstrip("=").lower()
 
 
+@lru_cache(maxsize=1 << 14)
 def short_digest(part: Part) -> str:
-    """The first 24 of them, which is as many as a name has room for, in half the time."""
+    """The first 24 of them, which is as many as a name has room for, in half the time.
+
+    They are kept: a changed policy leaves most names as they were.
+    """
     return b32encode(sha256(encode(part)).digest()[:15]).decode().lower()
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from npcompile.backends.filters.inventory import Inventory, Profile, matches, profiles
+from npcompile.backends.filters.inventory import Inventory, Profile, in_family, profiles
 from npcompile.backends.filters.matches import Allowance, OfProtocol, RuleMatch, Side, ToPorts
 from npcompile.backends.filters.names import Names, digest
 from npcompile.backends.filters.sets import SetBook
@@ -13,12 +14,14 @@ from npcompile.backends.target import RuleOrigin
 from npcompile.ir.cluster import Pod
 from npcompile.ir.policy import BlockPeer, Direction, NamedPort, PodPeer, Policy, PortRange, Rule
 from npcompile.ir.program import Program
-from npcompile.netset.cidrs import Family, family_of
-from npcompile.netset.intervals import union
-from npcompile.netset.ports import Protocol, all_ports, point, port_range
+from npcompile.netset.cidrs import Family
+from npcompile.netset.intervals import covered
+from npcompile.netset.ports import FIRST_PORT, LAST_PORT, Protocol
 
 SUBJECT = {Direction.EGRESS: Side.SOURCE, Direction.INGRESS: Side.DESTINATION}
 PEER = {Direction.EGRESS: Side.DESTINATION, Direction.INGRESS: Side.SOURCE}
+
+_EVERY_PORT = ((FIRST_PORT, LAST_PORT),)
 
 PolicyKey = tuple[str, str]
 ProfileKey = tuple[PolicyKey, ...]
@@ -64,7 +67,7 @@ class Plan:
     def isolating(self, names: Iterable[tuple[str, Profile]]) -> Mapping[str, tuple[str, ...]]:
         """What an artifact says of who isolates, `names` being what stands for each profile in its files."""
         return {
-            name: tuple(self.isolation_ids[policy.key, one.direction] for policy in one.policies)
+            name: tuple([self.isolation_ids[policy, one.direction] for policy in one.key])
             for name, one in sorted(names, key=lambda named: named[0])
         }
 
@@ -80,14 +83,14 @@ def make_plan(program: Program, inventory: Inventory, names: Names) -> Plan:
     policies = {
         direction: tuple(
             policy
-            for _, policy in sorted({p.key: p for profile in of for p in profile.policies}.items(), key=lambda i: i[0])
+            for _, policy in sorted({k: p for one in of for k, p in zip(one.key, one.policies, strict=True)}.items())
         )
         for direction, of in found.items()
     }
-    used = {family_of(address) for pod in inventory.pods for address in pod.addresses}
+    everybody = frozenset[int]().union(*(group.addresses for group in inventory.groups))
     return Plan(
         inventory=inventory,
-        families=tuple(family for family in Family if family in used or not used),
+        families=tuple(family for family in Family if in_family(everybody, family)) or tuple(Family),
         profiles=found,
         policies=policies,
         profile_chains={
@@ -151,22 +154,19 @@ def _port_matches(inventory: Inventory, policy: Policy, rule: Rule, book: SetBoo
     if not rule.match.ports:
         yield ()
         return
-    ranges = [(item.protocol, item.first, item.last) for item in rule.match.ports if isinstance(item, PortRange)]
+    spans: dict[Protocol, list[tuple[int, int]]] = defaultdict(list)
     named: dict[tuple[str, str], NamedPort] = {}
     for item in rule.match.ports:
-        if isinstance(item, NamedPort):
-            numbers = _common_numbers(inventory, policy, item) if rule.direction is Direction.INGRESS else ()
-            ranges += ((item.protocol, number, number) for number in numbers)
-            if not numbers:
-                named[item.protocol.value, item.name] = item
-    mentioned = {protocol for protocol, _, _ in ranges}
-    for protocol in (one for one in Protocol if one in mentioned):
-        own = union(port_range(*one) for one in ranges if one[0] is protocol)
-        if own == all_ports(protocol):
-            yield (OfProtocol(protocol),)
+        if isinstance(item, PortRange):
+            spans[item.protocol].append((item.first, item.last))
+        elif rule.direction is Direction.INGRESS and (numbers := _common_numbers(inventory, policy, item)):
+            spans[item.protocol] += ((number, number) for number in numbers)
         else:
-            base = point(protocol, None)
-            yield (ToPorts(protocol, tuple((first - base, last - base) for first, last in own)),)
+            named[item.protocol.value, item.name] = item
+    for protocol in Protocol:
+        if protocol in spans:
+            ranges = tuple(covered(spans[protocol]))
+            yield (OfProtocol(protocol) if ranges == _EVERY_PORT else ToPorts(protocol, ranges),)
     home = policy.namespace if rule.direction is Direction.INGRESS else None
     for _, item in sorted(named.items()):
         yield (OfProtocol(item.protocol), book.declared(item, home))
@@ -178,8 +178,6 @@ def _common_numbers(inventory: Inventory, policy: Policy, item: NamedPort) -> tu
     """
     declared = {
         tuple(sorted({port.number for port in pod.ports if (port.name, port.protocol) == (item.name, item.protocol)}))
-        for group in inventory.groups.get(policy.namespace, ())
-        if matches(policy.subjects, group.labels)
-        for pod in inventory.subjects_in(group)
+        for pod in inventory.isolated(policy)
     }
     return declared.pop() if len(declared) == 1 else ()

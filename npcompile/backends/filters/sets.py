@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from npcompile.backends.filters.inventory import Inventory, Profile, address_of, addresses_of, in_order
+from npcompile.backends.filters.inventory import Inventory, Profile, addresses_of, in_family
 from npcompile.backends.filters.matches import Declared, FilterSet, InSet, Members, SetKind, Side
 from npcompile.backends.filters.names import BLOCKS, Names, Part
 from npcompile.ir.labels import Selector
 from npcompile.ir.policy import BlockPeer, NamedPort, PodPeer
-from npcompile.netset.cidrs import Address, Family, Network, block_except, every_address, prefixes
+from npcompile.netset.cidrs import Family, Network, block_except, every_address, prefixes
 from npcompile.netset.intervals import union
 
 
@@ -55,11 +55,8 @@ class SetBook:
         chosen = tuple(peers)
         meaning: Part = tuple(sorted({_peer_part(peer, home) for peer in chosen}))
         if (made := self._made.get(("sel", meaning))) is None:
-            found: dict[int, Address] = {}
-            for peer in chosen:
-                for group in self._inventory.selected(peer, home):
-                    found.update(group.addresses[self.family])
-            made = self._make("sel", meaning, SetKind.ADDRESSES, in_order(found))
+            members = in_family(self._inventory.selected(chosen, home), self.family)
+            made = self._make("sel", meaning, SetKind.ADDRESSES, members)
         return self._asked(made, side)
 
     def blocks(self, peers: Iterable[BlockPeer], side: Side) -> InSet | None:
@@ -86,9 +83,9 @@ class SetBook:
             members = {
                 Declared(address, port.protocol, port.number)
                 for pod in pods
-                if (address := address_of(pod, self.family)) is not None
                 for port in pod.ports
                 if (port.name, port.protocol) == (item.name, item.protocol)
+                for address in addresses_of((pod,), self.family)
             }
             made = self._make("port", meaning, SetKind.PORTS, tuple(sorted(members, key=lambda one: one.order)))
         return self._asked(made, Side.DESTINATION)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import assert_never
 
 from npcompile.backends.filters.matches import Declared, FilterSet, InSet, OfProtocol, SetKind, ToPorts
@@ -20,7 +21,7 @@ from npcompile.backends.iptables.structure import (
     ToItself,
     Unmarked,
 )
-from npcompile.netset.cidrs import Address, Family, Network
+from npcompile.netset.cidrs import Family, Network, text_at
 from npcompile.netset.ports import Protocol
 
 _TYPES = {SetKind.ADDRESSES: "hash:ip", SetKind.NETWORKS: "hash:net", SetKind.PORTS: "hash:ip,port"}
@@ -45,14 +46,15 @@ def emit_sets(sets: Iterable[FilterSet]) -> bytes:
     """
     ordered = sorted(sets, key=lambda one: one.name)
     isolating = [one for one in ordered if one.isolates]
-    members = {one.name: [_member(member) for member in one.members] for one in ordered}
+    text = cache(_member)  # an address is in many sets
+    members = {one.name: [text(member) for member in one.members] for one in ordered}
     lines: list[str] = []
     for one in isolating:
         lines.append(_create(one.name, one))
         lines += [f"add {one.name} {member} -exist" for member in members[one.name]]
     for one in (*(one for one in ordered if not one.isolates), *isolating):
         lines += _reload(one, members[one.name])
-    return "".join(f"{line}\n" for line in lines).encode("ascii")
+    return "\n".join([*lines, ""]).encode("ascii")
 
 
 def _reload(one: FilterSet, members: Iterable[str]) -> Iterator[str]:
@@ -72,10 +74,14 @@ def _create(name: str, one: FilterSet) -> str:
     return f"create {name} {_TYPES[one.kind]} family {family} maxelem {one.capacity} -exist"
 
 
-def _member(member: Address | Network | Declared) -> str:
-    if isinstance(member, Declared):
-        return f"{member.address},{member.protocol}:{member.number}"
-    return str(member)
+def _member(member: int | Network | Declared) -> str:
+    match member:
+        case int():
+            return text_at(member)
+        case Declared():
+            return f"{text_at(member.address)},{member.protocol}:{member.number}"
+        case _:
+            return str(member)
 
 
 def emit_table(table: Table, mark: int) -> bytes:
@@ -88,7 +94,7 @@ def emit_table(table: Table, mark: int) -> bytes:
     lines += (text for chain in table.chains for text in _chain(chain, table.family, mark))
     lines += (f"-I {hook.builtin} 1 -j {hook.chain}" for hook in table.hooks)
     lines.append("COMMIT")
-    return "".join(f"{line}\n" for line in lines).encode("ascii")
+    return "\n".join([*lines, ""]).encode("ascii")
 
 
 def _chain(chain: Chain, family: Family, mark: int) -> Iterator[str]:

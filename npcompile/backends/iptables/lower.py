@@ -197,11 +197,11 @@ def _profile(
 ) -> Iterator[Line]:
     """The lines of one policy after the other.  Behind a jump the packet may be marked; another jump would be idle."""
     jumped = False
-    for policy in one.policies:
-        if policy.key not in chains:
-            yield from allowed[policy.key]
+    for policy in one.key:
+        if policy not in chains:
+            yield from allowed[policy]
             continue
-        yield Line(matches=(Unmarked(),) if jumped else (), action=Jump(chains[policy.key]))
+        yield Line(matches=(Unmarked(),) if jumped else (), action=Jump(chains[policy]))
         jumped = True
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import assert_never
 
 from npcompile.backends.filters.matches import Declared, FilterSet, InSet, SetKind, Side
@@ -23,7 +24,7 @@ from npcompile.backends.nftables.structure import (
     Transport,
     VerdictMap,
 )
-from npcompile.netset.cidrs import Address, Family, Network, at, block
+from npcompile.netset.cidrs import Family, Network, block, text_at
 from npcompile.netset.intervals import union
 
 _ADDRESS = {Family.V4: "ipv4_addr", Family.V6: "ipv6_addr"}
@@ -40,14 +41,15 @@ def emit_table(table: Table) -> bytes:
     """
     lines = [f"add table inet {TABLE}", f"delete table inet {TABLE}", f"add table inet {TABLE}"]
     lines += (_declared(chain) for chain in table.chains)
+    text = cache(_member)  # an address is in many sets
     for one in table.sets:
-        lines += _set(one)
+        lines += _set(one, text)
     for pairs in table.pairs:
         lines += _pairs(pairs)
     for verdicts in table.maps:
         lines += _map(verdicts)
     lines += (f"add rule inet {TABLE} {chain.name} {_rule(line)}" for chain in table.chains for line in chain.lines)
-    return "".join(f"{line}\n" for line in lines).encode("ascii")
+    return "\n".join([*lines, ""]).encode("ascii")
 
 
 def _declared(chain: Chain) -> str:
@@ -56,7 +58,7 @@ def _declared(chain: Chain) -> str:
     return f"add chain inet {TABLE} {chain.name} {{ type filter hook {chain.hook} priority filter; policy accept; }}"
 
 
-def _set(one: FilterSet) -> Iterator[str]:
+def _set(one: FilterSet, text: Callable[[int | Network | Declared], str]) -> Iterator[str]:
     kinds = {
         SetKind.ADDRESSES: f"type {_ADDRESS[one.family]};",
         SetKind.NETWORKS: f"type {_ADDRESS[one.family]}; flags interval;",
@@ -66,30 +68,34 @@ def _set(one: FilterSet) -> Iterator[str]:
     if one.kind is SetKind.NETWORKS:
         yield from _elements(one.name, _spans(one))
     else:
-        yield from _elements(one.name, [_member(member) for member in one.members])
+        yield from _elements(one.name, [text(member) for member in one.members])
 
 
 def _spans(one: FilterSet) -> list[str]:
     """The networks, those side by side as one range: intervals need no prefixes."""
-    covered = union(block(member) for member in one.members if not isinstance(member, Declared | Address))
-    return [f"{at(first)}-{at(last)}" if first != last else str(at(first)) for first, last in covered]
+    covered = union(block(member) for member in one.members if not isinstance(member, Declared | int))
+    return [f"{text_at(first)}-{text_at(last)}" if first != last else text_at(first) for first, last in covered]
 
 
-def _member(member: Address | Network | Declared) -> str:
-    if isinstance(member, Declared):
-        return f"{member.address} . {member.protocol} . {member.number}"
-    return str(member)
+def _member(member: int | Network | Declared) -> str:
+    match member:
+        case int():
+            return text_at(member)
+        case Declared():
+            return f"{text_at(member.address)} . {member.protocol} . {member.number}"
+        case _:
+            return str(member)
 
 
 def _pairs(pairs: PairSet) -> Iterator[str]:
     kind = _ADDRESS[pairs.family]
     yield f"add set inet {TABLE} {pairs.name} {{ type {kind} . {kind}; }}"
-    yield from _elements(pairs.name, [f"{address} . {address}" for address in pairs.members])
+    yield from _elements(pairs.name, [f"{address} . {address}" for address in map(text_at, pairs.members)])
 
 
 def _map(verdicts: VerdictMap) -> Iterator[str]:
     yield f"add map inet {TABLE} {verdicts.name} {{ type {_ADDRESS[verdicts.family]} : verdict; }}"
-    yield from _elements(verdicts.name, [f"{address} : goto {chain}" for address, chain in verdicts.chains])
+    yield from _elements(verdicts.name, [f"{text_at(address)} : goto {chain}" for address, chain in verdicts.chains])
 
 
 def _elements(name: str, members: Sequence[str]) -> Iterator[str]:

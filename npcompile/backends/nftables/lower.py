@@ -98,8 +98,8 @@ def _maps(plan: Plan) -> Iterator[VerdictMap]:
                 for one in plan.profiles[direction]
                 for address in addresses_of(one.pods, family)
             }
-            ordered = sorted(chains.items(), key=lambda item: int(item[0]))
-            yield VerdictMap(name=names.dispatch_map(direction, family), family=family, chains=tuple(ordered))
+            ordered = tuple(sorted(chains.items()))
+            yield VerdictMap(name=names.dispatch_map(direction, family), family=family, chains=ordered)
 
 
 def _pairs(plan: Plan) -> Iterator[PairSet]:
@@ -123,11 +123,11 @@ def _policies(plan: Plan, direction: Direction, books: tuple[SetBook, ...], know
 def _profile(
     one: Profile, allowed: Mapping[PolicyKey, tuple[Line, ...]], chains: Mapping[PolicyKey, str]
 ) -> Iterator[Line]:
-    for policy in one.policies:
-        if policy.key in chains:
-            yield Line(action=Jump(chains[policy.key]))
+    for policy in one.key:
+        if policy in chains:
+            yield Line(action=Jump(chains[policy]))
         else:
-            yield from allowed[policy.key]
+            yield from allowed[policy]
 
 
 def _lines(plan: Plan, policy: Policy, direction: Direction, books: tuple[SetBook, ...]) -> Iterator[Line]:

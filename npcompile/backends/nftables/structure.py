@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from npcompile.backends.filters.matches import FilterSet, InSet, Side
-from npcompile.netset.cidrs import Address, Family
+from npcompile.netset.cidrs import Family
 from npcompile.netset.ports import Protocol
 
 
@@ -96,20 +96,20 @@ class Chain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictMap:
-    """The chain to go to, by address; sorted by address."""
+    """The chain to go to, by address (a point as in `netset.cidrs`); sorted by address."""
 
     name: str
     family: Family
-    chains: tuple[tuple[Address, str], ...]
+    chains: tuple[tuple[int, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairSet:
-    """Addresses, sorted, each of which stands for the pair of itself and itself."""
+    """Addresses (points as in `netset.cidrs`), sorted, each of which stands for the pair of itself and itself."""
 
     name: str
     family: Family
-    members: tuple[Address, ...]
+    members: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ def uncovered(inventory: Inventory) -> Iterator[Uncovered]:
     left out.
     """
     relation = inventory.relation
-    for namespace, pods in sorted(relation.selection.namespaces.items()):
+    for namespace, pods in sorted(relation.selection.pods.namespaces.items()):
         for direction in (Direction.INGRESS, Direction.EGRESS):
             unprotected = pods & ~relation.sides[direction].isolated
             box = Box(unprotected, relation.plain, relation.space.every)

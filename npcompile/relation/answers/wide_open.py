@@ -31,7 +31,7 @@ def wide_open(inventory: Inventory) -> Iterator[WideOpen]:
         for profile in {id(one): one for one in side.profiles.values()}.values():
             home = relation.identities.pods[lowest(profile.members)].namespace
             profiles.setdefault((home, direction), []).append(profile)
-    for namespace in sorted(relation.selection.namespaces):
+    for namespace in sorted(relation.selection.pods.namespaces):
         for direction in (Direction.INGRESS, Direction.EGRESS):
             group = profiles.get((namespace, direction), [])
             own = rules.get((namespace, direction), [])
@@ -123,7 +123,7 @@ class _Finder:
                 inside = self.inventory.roster.inside[number]
                 if len(inside) == 1 and self.inventory.roster.itself(inside[0]) is not None:
                     pods &= ~bit
-                return pods if pods & ~relation.selection.namespaces[self.namespace] else 0
+                return pods if pods & ~relation.selection.pods.namespaces[self.namespace] else 0
 
 
 def _portless(space: PortSpace) -> int:

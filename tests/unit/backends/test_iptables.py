@@ -218,6 +218,10 @@ def test_a_named_port_that_all_subjects_declare_alike_is_a_number() -> None:
     mixed = allow_lines(emit(program([policy("p", Match(ports=ports))], alike))["iptables.restore"])
     assert ["npc4-port" in line for line in mixed] == [False, True], "whoever comes may declare dns"
     for other in (without_port("z", None), replace(pod("z", None), ports=(replace(alike[0].ports[0], number=81),))):
+        away = program([policy("p", Match(ports=(HTTP,)))], [*alike, replace(other, node="n2")])
+        assert allow_lines(emit(away, Options(node="n1"))["iptables.restore"]) == [
+            "-p tcp -m tcp --dport 8080 -g NPC-ALLOW"
+        ]
         lines = allow_lines(emit(program([policy("p", Match(ports=(HTTP,)))], [*alike, other]))["iptables.restore"])
         assert [re.sub(r"-[0-9a-z]{18}", "-…", line) for line in lines] == [
             "-p tcp -m set --match-set npc4-port-… dst,dst -g NPC-ALLOW"
