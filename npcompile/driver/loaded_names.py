@@ -12,7 +12,7 @@ from npcompile.diagnostics.errors import InputError
 from npcompile.diagnostics.model import diagnose
 from npcompile.ir.flow import Verdict
 from npcompile.netset.cidrs import Address
-from npcompile.readers.bpf_maps import Maps, read_maps
+from npcompile.readers.bpf_maps import Maps
 from npcompile.runtime.bpf.events import Event
 from npcompile.runtime.bpf.libbpf import Map
 from npcompile.runtime.bpf.loaded import Bound, Here, close
@@ -32,7 +32,7 @@ class Names:
     @classmethod
     def of(cls, bound: Bound) -> Names:
         """Those of an artifact as it was loaded."""
-        return cls(read_maps(bound.maps.encode()), json.loads(bound.manifest).get("rules", {}), bound.interfaces)
+        return cls(bound.read(), json.loads(bound.manifest).get("rules", {}), bound.interfaces)
 
     @cached_property
     def pods(self) -> Mapping[int, str]:

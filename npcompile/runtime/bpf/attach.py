@@ -13,12 +13,14 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import ip_address
+from itertools import product
 from typing import TYPE_CHECKING
 
 from npcompile.diagnostics.errors import InputError
 from npcompile.diagnostics.model import diagnose
 from npcompile.ir.policy import Direction
 from npcompile.netset.cidrs import Address
+from npcompile.runtime.bpf.filters import filters, netlink
 from npcompile.runtime.bpf.libbpf import Program
 from npcompile.runtime.loader import MACHINE
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 PROGRAMS = {Direction.EGRESS: "np_from_pod", Direction.INGRESS: "np_to_pod"}
 _PRIORITY = 1
 _HANDLE = 0x4E504331  # "NPC1": what we recognise ours by
-_HANDLES = {Direction.EGRESS: 0xFFFFFFF2, Direction.INGRESS: 0xFFFFFFF3}  # TC_H_MIN_INGRESS, TC_H_MIN_EGRESS
+_HOOKS = {Direction.EGRESS: 0xFFFFFFF2, Direction.INGRESS: 0xFFFFFFF3}  # TC_H_MIN_INGRESS, TC_H_MIN_EGRESS
 _DIRECT_ACTION = 1
 _QDISC = "clsact"
 
@@ -66,11 +68,11 @@ def attached() -> Mapping[int, frozenset[Direction]]:
     """By interface, the hooks at which a program of ours is."""
     found: dict[int, set[Direction]] = {}
     with _netlink() as route:
-        for index in sorted(one["index"] for one in route.get_qdiscs() if one.get_attr("TCA_KIND") == _QDISC):
-            with _tolerated(errno.ENODEV):  # it may go meanwhile
-                for direction in Direction:
-                    if (_PRIORITY, _HANDLE) in _filters(route, index, direction):
-                        found.setdefault(index, set()).add(direction)
+        indices = sorted(one["index"] for one in route.get_qdiscs() if one.get_attr("TCA_KIND") == _QDISC)
+    with netlink() as kernel:
+        for index, direction in product(indices, Direction):
+            if (_PRIORITY, _HANDLE) in filters(kernel, index, _HOOKS[direction]):
+                found.setdefault(index, set()).add(direction)
     return {index: frozenset(hooks) for index, hooks in found.items()}
 
 
@@ -79,22 +81,17 @@ def detach(ifindex: int) -> None:
 
     An interface that is gone has none.
     """
-    with _netlink(f"detach from {_name(ifindex)}") as route, _tolerated(errno.ENODEV):
+    with _netlink(f"detach from {_name(ifindex)}") as route, netlink() as kernel, _tolerated(errno.ENODEV):
         for direction in Direction:
-            if (_PRIORITY, _HANDLE) in _filters(route, ifindex, direction):
+            if (_PRIORITY, _HANDLE) in filters(kernel, ifindex, _HOOKS[direction]):
                 route.tc("del-filter", "bpf", ifindex, _HANDLE, **_filter(direction))
-        if not any(_filters(route, ifindex, direction) for direction in Direction):
+        if not any(filters(kernel, ifindex, _HOOKS[direction]) for direction in Direction):
             with _tolerated(errno.EINVAL, errno.ENOENT):
                 route.tc("del", _QDISC, index=ifindex)
 
 
 def _filter(direction: Direction) -> dict[str, int]:
-    return {"parent": _HANDLES[direction], "prio": _PRIORITY, "protocol": 0x0003}  # ETH_P_ALL
-
-
-def _filters(route: IPRoute, index: int, direction: Direction) -> frozenset[tuple[int, int]]:
-    """Priority and handle of everybody's filters; handle 0 stands for all of a priority."""
-    return frozenset((one["info"] >> 16, one["handle"]) for one in route.get_filters(index, parent=_HANDLES[direction]))
+    return {"parent": _HOOKS[direction], "prio": _PRIORITY, "protocol": 0x0003}  # ETH_P_ALL
 
 
 def _name(ifindex: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 
-from npcompile.readers.bpf_maps import Maps, read_maps
+from npcompile.readers.bpf_maps import Maps
 from npcompile.runtime.bpf.layout import word
 from npcompile.runtime.bpf.libbpf import Map
 from npcompile.runtime.bpf.loaded import RULE_HITS, Here, close
@@ -34,5 +34,5 @@ def _hits(here: Here, maps: Mapping[str, Map], generation: int) -> dict[str, int
         return {}
     return {
         origin: sum(struct.unpack("=Q", one)[0] for one in maps[RULE_HITS].per_cpu(word(2 * number + (generation & 1))))
-        for number, origin in read_maps(bound.maps.encode()).rules.items()
+        for number, origin in bound.read().rules.items()
     }

@@ -16,8 +16,10 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
+from npcompile.readers.bpf_maps import Maps, read_maps
 from npcompile.runtime.bpf.layout import NAMES
 from npcompile.runtime.bpf.libbpf import Map, Object, Program, pin, pinned
 from npcompile.runtime.bpf.maps import STATE
@@ -47,6 +49,15 @@ class Bound:
     maps: str
     manifest: str
     interfaces: Mapping[str, str]
+
+    def read(self) -> Maps:
+        """What the maps' numbers are of."""
+        return _read(self.maps)
+
+
+@lru_cache(maxsize=2)  # one that was loaded, and one that is being loaded
+def _read(maps: str) -> Maps:
+    return read_maps(maps.encode())
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,7 @@ class BpfLoader:
             if steps:
                 datapath = _datapath(here, now, wanted)
                 chosen = transition.Wanted(image=wanted.image, maps=wanted.maps, bound=bound, datapath=datapath)
-                behind = transition.load(here, chosen)
+                behind = transition.load(here, now, chosen)
             else:
                 behind = _rename(here, now, bound)
         return Delta(steps=steps, diagnostics=(*unbound, *behind))

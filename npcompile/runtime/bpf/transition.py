@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from npcompile.diagnostics.model import Diagnostic, diagnose
 from npcompile.ir.policy import Direction
-from npcompile.readers.bpf_maps import Maps, read_maps
+from npcompile.readers.bpf_maps import Maps
 from npcompile.runtime.bpf import attach
 from npcompile.runtime.bpf.capacity import Capacity
 from npcompile.runtime.bpf.counters import carry_hits, counted
@@ -114,12 +114,13 @@ def look(here: Here) -> Loaded:
         )
 
 
-def load(here: Here, wanted: Wanted) -> tuple[Diagnostic, ...]:
-    """Bring the kernel to what is wanted; raises LoadError after a rollback, and where there was none.
+def load(here: Here, before: Loaded, wanted: Wanted) -> tuple[Diagnostic, ...]:
+    """Bring the kernel from what `look` found to what is wanted; raises LoadError after a rollback, and where there was
+    none.
 
     Returns what is said of leftovers without effect.
     """
-    before, hits = look(here), counted(here)
+    hits = counted(here)
     with _rolled_back(here, before):
         _repair(here, before)
         if wanted.datapath is not None:
@@ -128,7 +129,7 @@ def load(here: Here, wanted: Wanted) -> tuple[Diagnostic, ...]:
             generation = read_generation(now.maps) + 1
             here.keep_artifact(generation, wanted.bound)
             carry_hits(hits, now.maps, generation, wanted.maps)
-            _reach(here, now, wanted.image, _strangers(before, wanted))
+            _reach(here, now, wanted.image, before.attached, _strangers(before, wanted))
     return tuple(_tidied(here, generation))
 
 
@@ -188,10 +189,13 @@ def _move(here: Here, before: Loaded, datapath: Datapath) -> None:
     here.set_current(current)
 
 
-def _reach(here: Here, now: Opened, image: Image, strangers: Collection[int] = ()) -> None:
-    """Enter what is to be enforced, flip, and leave what is not.  `strangers`: interfaces whose pod is another."""
+def _reach(
+    here: Here, now: Opened, image: Image, there: Mapping[int, frozenset[Direction]], strangers: Collection[int]
+) -> None:
+    """Enter what is to be enforced, flip, and leave what is not.  `there`: where programs are, and at which hooks;
+    `strangers`: interfaces whose pod is another.
+    """
     enforced = {_index(key) for key in image[ENDPOINTS.name]}
-    there = attach.attached()
     entering = enforced - there.keys()
     _forget_flows(now.maps, entering)
     _enter(now, image, there)
@@ -248,7 +252,7 @@ def _pods(bound: Bound | None) -> dict[int, tuple[object, ...]]:
     """By interface, whose it is: the pod and its addresses."""
     if bound is None:
         return {}
-    endpoints, present = read_maps(bound.maps.encode()).endpoints, attach.interfaces()
+    endpoints, present = bound.read().endpoints, attach.interfaces()
     return {present[name]: (pod, endpoints[pod].addresses) for pod, name in bound.interfaces.items() if name in present}
 
 
@@ -327,7 +331,7 @@ def _flip_back(here: Here, now: Opened, before: Loaded) -> None:
         here.keep_artifact(read_generation(now.maps) + 1, before.bound)
     present = {*attach.interfaces().values()}
     endpoints = {key: slot for key, slot in before.image[ENDPOINTS.name].items() if _index(key) in present}
-    _reach(here, now, {**before.image, ENDPOINTS.name: endpoints}, here.stale())
+    _reach(here, now, {**before.image, ENDPOINTS.name: endpoints}, attach.attached(), here.stale())
 
 
 def _skip_to(here: Here, old: Opened, before: Loaded, reached: int) -> None:
