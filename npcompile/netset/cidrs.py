@@ -38,7 +38,7 @@ def family_of(value: Address | Network) -> Family:
 
 def point(address: Address) -> int:
     """An address' place on the axis."""
-    return int(address) + (_V6 if address.version == 6 else 0)
+    return int(address) if isinstance(address, IPv4Address) else int(address) + _V6
 
 
 def at(value: int) -> Address:
@@ -75,16 +75,8 @@ def block_except(network: Network, excepts: Iterable[Network]) -> IntervalSet:
 
 def prefixes(addresses: IntervalSet) -> Iterator[Network]:
     """The unique smallest list of disjoint prefixes that make up a set, in order."""
-    for first, last in addresses:
-        start = first
-        while start <= last:
-            family = Family.V6 if start >= _V6 else Family.V4
-            offset = start - _V6 if family is Family.V6 else start
-            aligned = (offset & -offset).bit_length() - 1 if offset else family.bits
-            fitting = (last - start + 1).bit_length() - 1
-            size = min(aligned, fitting)
-            yield IPv6Network((offset, 128 - size)) if family is Family.V6 else IPv4Network((offset, 32 - size))
-            start += 1 << size
+    for start, size in addresses.aligned():
+        yield IPv6Network((start - _V6, 128 - size)) if start >= _V6 else IPv4Network((start, 32 - size))
 
 
 def enclosing(addresses: IntervalSet) -> Network:

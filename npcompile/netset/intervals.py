@@ -58,6 +58,19 @@ class IntervalSet:
         """Whether no integer is in both."""
         return not (self & other)
 
+    def aligned(self) -> Iterator[tuple[int, int]]:
+        """The unique smallest list of disjoint blocks that make up the set, in order: (start, n) is the 2**n integers
+        from start, which is a multiple of 2**n.
+        """
+        for first, last in self:
+            start = first
+            while start <= last:
+                size = (last - start + 1).bit_length() - 1
+                if start:
+                    size = min(size, (start & -start).bit_length() - 1)
+                yield start, size
+                start += 1 << size
+
     @property
     def first(self) -> int:
         """The least member; the set must not be empty."""

@@ -284,10 +284,10 @@ def _group_pods(
     names = {name: tuple(p for n, p in words.port_names if n == name) for name, _ in words.port_names}
     for pod in sorted(cluster.pods, key=lambda pod: pod.key):
         seen = () if pod.host_network else _seen(pod, words.label_keys, names)
-        for address in sorted(pod.addresses, key=cidrs.point) or (None,):
+        places: list[tuple[int, Address]] = sorted([(cidrs.point(address), address) for address in pod.addresses])
+        for point, address in places or ((None, None),):
             atom = None
-            if address is not None:
-                point = cidrs.point(address)
+            if point is not None:
                 taken.add(point)
                 atom = atoms.of(point)
             if pod.host_network:

@@ -38,12 +38,12 @@ class LabelIndex:
 
     def select(self, selector: Selector) -> int:
         """Those that a selector matches."""
-        if selector.requirements not in self._found:
+        if (bits := self._found.get(selector.requirements)) is None:
             bits = self.everything
             for requirement in selector.requirements:
                 bits &= self._meet(requirement)
             self._found[selector.requirements] = bits
-        return self._found[selector.requirements]
+        return bits
 
     def _meet(self, requirement: Requirement) -> int:
         present = self.present.get(requirement.key, 0)
@@ -98,13 +98,13 @@ class PodIndex:
         return self._inside(peer.namespaces) & self._pods.select(peer.pods)
 
     def _inside(self, namespaces: Selector) -> int:
-        if namespaces.requirements not in self._inhabitants:
+        if (bits := self._inhabitants.get(namespaces.requirements)) is None:
             named = tuple(self.namespaces.values())
             bits = 0
             for place in members(self._labels.select(namespaces)):
                 bits |= named[place]
             self._inhabitants[namespaces.requirements] = bits
-        return self._inhabitants[namespaces.requirements]
+        return bits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

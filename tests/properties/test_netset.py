@@ -38,6 +38,18 @@ def test_prefixes_are_disjoint_and_exact(offsets: set[int], base: int) -> None:
     assert sum(n.num_addresses for n in networks) == addresses.size
 
 
+@given(SMALL, st.sampled_from([0, 1 << 16]))
+def test_aligned_blocks(offsets: set[int], base: int) -> None:
+    numbers = interval_set({base + offset for offset in offsets})
+    blocks = list(numbers.aligned())
+    assert all(start % (1 << size) == 0 for start, size in blocks)
+    assert [n for start, size in blocks for n in range(start, start + (1 << size))] == sorted(base + o for o in offsets)
+    joined = {(start, size + 1) for start, size in blocks if start % (2 << size) == 0} & {
+        (start - (1 << size), size + 1) for start, size in blocks
+    }
+    assert not joined, "two blocks that are one"
+
+
 @given(st.ip_addresses())
 def test_the_text_of_an_address(address: cidrs.Address) -> None:
     assert cidrs.at(cidrs.point(address)) == address

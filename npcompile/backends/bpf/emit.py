@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 from npcompile.backends.bpf.prefixes import PORT_BITS
 from npcompile.backends.bpf.structure import PolicyEntry, Tables
@@ -13,8 +13,7 @@ VERSION = 1
 EVERY_PORT = "*"
 ANY_PROTOCOL = "any"
 MIXED = "service-mixed"
-
-_Entry = Mapping[str, object]
+_MIXED = json.dumps(MIXED)
 
 
 def emit_maps(tables: Tables, options: Options) -> bytes:
@@ -27,49 +26,45 @@ def emit_maps(tables: Tables, options: Options) -> bytes:
     return ("{\n" + ",\n".join(parts) + "\n}\n").encode("ascii")
 
 
-def _lines(entries: Iterable[_Entry]) -> str:
-    lines = ",\n".join(f"  {json.dumps(entry)}" for entry in entries)
+def _lines(entries: Iterable[str]) -> str:
+    lines = ",\n".join([f"  {{{entry}}}" for entry in entries])
     return f"[\n{lines}\n]" if lines else "[]"
 
 
-def _sections(tables: Tables) -> Iterator[tuple[str, Iterable[_Entry]]]:
+def _sections(tables: Tables) -> Iterator[tuple[str, Iterable[str]]]:
+    """The members of each section's entries, written out because there are thousands: of the words in them, only a
+    pod's name could have what JSON escapes.
+    """
     yield (
         "endpoints",
         (
-            {
-                "pod": str(one.pod),
-                "id": one.number,
-                "egress": one.egress,
-                "ingress": one.ingress,
-                "addresses": [str(address) for address in one.addresses],
-            }
+            f'"pod": {json.dumps(str(one.pod))}, "id": {one.number}, "egress": {one.egress}, "ingress": {one.ingress}, '
+            f'"addresses": {json.dumps([str(address) for address in one.addresses])}'
             for one in tables.endpoints
         ),
     )
-    yield "addresses", ({"address": str(one), "identity": number} for one, number in tables.addresses)
-    yield "networks", ({"network": str(one), "identity": number} for one, number in tables.networks)
+    yield "addresses", (f'"address": "{one}", "identity": {number}' for one, number in tables.addresses)
+    yield "networks", (f'"network": "{one}", "identity": {number}' for one, number in tables.networks)
     yield (
         "classes",
-        ({"ruleset": one.ruleset, "identity": one.identity, "class": one.peer_class} for one in tables.classes),
+        (f'"ruleset": {one.ruleset}, "identity": {one.identity}, "class": {one.peer_class}' for one in tables.classes),
     )
     yield (
         "policy",
         (
-            {
-                "ruleset": one.ruleset,
-                "class": one.peer_class,
-                "protocol": ANY_PROTOCOL if one.protocol is None else str(one.protocol),
-                "ports": _ports(one),
-                "rule": MIXED if one.rule is None else one.rule,
-            }
+            f'"ruleset": {one.ruleset}, "class": {one.peer_class}, "protocol": "{one.protocol or ANY_PROTOCOL}", '
+            f'"ports": "{_ports(one)}", "rule": {_MIXED if one.rule is None else one.rule}'
             for one in tables.policy
         ),
     )
     yield (
         "rulesets",
-        ({"id": one.number, "direction": str(one.direction), "origin": one.isolating[0]} for one in tables.rulesets),
+        (
+            f'"id": {one.number}, "direction": "{one.direction}", "origin": "{one.isolating[0]}"'
+            for one in tables.rulesets
+        ),
     )
-    yield "rules", ({"id": number, "origin": origin.id} for number, origin in tables.rules)
+    yield "rules", (f'"id": {number}, "origin": "{origin.id}"' for number, origin in tables.rules)
 
 
 def _ports(entry: PolicyEntry) -> str:

@@ -15,7 +15,7 @@ from npcompile.backends.bpf.addresses import AddressTables, address_tables
 from npcompile.backends.bpf.classes import Classes, classify
 from npcompile.backends.bpf.numbers import NO_NUMBERS, Keys, Numbers, renumber
 from npcompile.backends.bpf.prefixes import port_prefixes
-from npcompile.backends.bpf.rulesets import Openings, Ruleset, Rulesets, make_rulesets
+from npcompile.backends.bpf.rulesets import Openings, RuleKey, Ruleset, Rulesets, make_rulesets
 from npcompile.backends.bpf.services import fronts
 from npcompile.backends.bpf.structure import NOT_ISOLATED, SERVICE_MIXED, Endpoint, PolicyEntry, RulesetEntry, Tables
 from npcompile.backends.filters.inventory import is_subject
@@ -25,12 +25,13 @@ from npcompile.ir.cluster import Pod
 from npcompile.ir.policy import Direction
 from npcompile.ir.program import Program
 from npcompile.netset.cidrs import point
-from npcompile.netset.ports import Protocol, all_ports
+from npcompile.netset.ports import LAST_PORT, Protocol
 from npcompile.netset.ports import point as port_point
 from npcompile.passes.assign_identities import Identities, assign_identities, vocabulary
 from npcompile.questions import RuleOf
 
 _KEY_DIGITS = 26  # of base32: 130 bits
+_BASES = tuple((protocol, port_point(protocol, 0)) for protocol in Protocol if protocol.has_ports)
 _MIXED = -1  # SERVICE_MIXED among the numbers of rules
 
 
@@ -117,17 +118,17 @@ class _Rules:
     """The rules of an artifact: their numbers are their places in `origins`, from 1."""
 
     origins: tuple[RuleOrigin, ...]
-    numbers: Mapping[tuple[str, str, str, int], int]
+    numbers: Mapping[RuleKey, int]
     ids: RuleIds
 
-    def origin_of(self, rule: RuleOf) -> RuleOrigin:
+    def origin_of(self, rule: RuleKey) -> RuleOrigin:
         """What a rule's number stands for."""
-        return self.origins[self.numbers[rule.order] - 1]
+        return self.origins[self.numbers[rule] - 1]
 
     @staticmethod
     def of(rulesets: Iterable[Ruleset]) -> _Rules:
         """Number the rules in the order in which they decide."""
-        found: dict[tuple[str, str, str, int], RuleOf] = {}
+        found: dict[RuleKey, RuleOf] = {}
         for ruleset in rulesets:
             for policy in ruleset.policies:
                 for rule in policy.rules_of(ruleset.direction):
@@ -157,20 +158,17 @@ def _policy(classes: Classes, rules: _Rules) -> Iterator[PolicyEntry]:
 def _entries(openings: Openings, rules: _Rules) -> Iterator[tuple[Protocol | None, int, int, int | None]]:
     """(protocol, port, bits, rule) of each entry: the widest first, then by protocol and port."""
     spans = [
-        (one.first, one.last, _MIXED if one.rule is None else rules.numbers[one.rule.order]) for one in openings
+        (one.first, one.last, _MIXED if one.rule is None else rules.numbers[one.rule]) for one in openings
     ]  # fmt: skip
     portless = port_point(Protocol.ICMP, None)  # allowed by rules without ports only, which allow every protocol
     any_protocol = next((rule for first, last, rule in spans if first <= portless <= last), None)
     if any_protocol is not None:
         yield None, 0, 0, any_protocol
-    for protocol in Protocol:
-        if not protocol.has_ports:
-            continue
-        base, last_port = port_point(protocol, 0), all_ports(protocol).bounds[-1] - 1
+    for protocol, base in _BASES:
         own = [
-            (max(first, base) - base, min(last, last_port) - base, rule)
+            (max(first - base, 0), min(last - base, LAST_PORT), rule)
             for first, last, rule in spans
-            if first <= last_port and last >= base
+            if first - base <= LAST_PORT and last >= base
         ]
         for prefix in port_prefixes(_with_port_0(own), any_protocol):
             rule = SERVICE_MIXED if prefix.rule == _MIXED else prefix.rule

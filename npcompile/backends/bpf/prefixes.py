@@ -6,9 +6,10 @@ but what is not allowed lies under no entry at all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+
+from npcompile.netset.intervals import covered
 
 PORT_BITS = 16
 
@@ -28,38 +29,37 @@ def port_prefixes(allowed: Iterable[tuple[int, int, int]], inherited: int | None
     `inherited`: the rule that allows what no prefix holds; then every port from 0 to 65535 must be in `allowed`.
     """
     spans = sorted(allowed)
+    blocks = covered([(first, last) for first, last, _ in spans]).aligned()  # no prefix may reach beyond one of them
+    return tuple([prefix for port, size in blocks for prefix in _fewest(spans, port, size, inherited, {})])
 
-    @cache
-    def fewest(port: int, bits: int, above: int | None) -> tuple[PortPrefix, ...]:
-        last = port + (1 << (PORT_BITS - bits)) - 1
-        rules = _rules_within(spans, port, last)
-        if len(rules) == 1:
-            (rule,) = rules
-            return () if rule is None or rule == above else (PortPrefix(port=port, bits=bits, rule=rule),)
-        middle = port + (1 << (PORT_BITS - bits - 1))
+
+def _fewest(
+    spans: Sequence[tuple[int, int, int]],
+    port: int,
+    size: int,
+    above: int | None,
+    known: dict[tuple[int, int, int | None], tuple[PortPrefix, ...]],
+) -> tuple[PortPrefix, ...]:
+    """The fewest for the 2**size ports from `port`, every one of which is allowed; `above`: the rule of the narrowest
+    prefix around them.  `known` remembers answers.
+    """
+    if (found := known.get((port, size, above))) is not None:
+        return found
+    end = port + (1 << size)
+    rules = dict.fromkeys([rule for first, last, rule in spans if first < end and last >= port])
+    if len(rules) == 1:
+        (rule,) = rules
+        found = () if rule == above else (PortPrefix(port=port, bits=PORT_BITS - size, rule=rule),)
+    else:
 
         def halves(under: int | None) -> tuple[PortPrefix, ...]:
-            return (*fewest(port, bits + 1, under), *fewest(middle, bits + 1, under))
+            lower = _fewest(spans, port, size - 1, under, known)
+            return (*lower, *_fewest(spans, (port + end) // 2, size - 1, under, known))
 
-        options = [halves(above)]
-        if None not in rules:
-            options += [(PortPrefix(port=port, bits=bits, rule=rule), *halves(rule)) for rule in rules if rule]
-        return min(options, key=len)
-
-    return fewest(0, 0, inherited)
-
-
-def _rules_within(spans: Sequence[tuple[int, int, int]], first: int, last: int) -> Mapping[int | None, None]:
-    """The rules of ports from first to last, in order; None among them where no rule allows one."""
-    found: dict[int | None, None] = {}
-    reached = first
-    for start, end, rule in spans:
-        if end < first or start > last:
-            continue
-        if start > reached:
-            found[None] = None
-        found[rule] = None
-        reached = end + 1
-    if reached <= last:
-        found[None] = None
+        options = [
+            halves(above),
+            *((PortPrefix(port=port, bits=PORT_BITS - size, rule=rule), *halves(rule)) for rule in rules),
+        ]
+        found = min(options, key=len)
+    known[port, size, above] = found
     return found

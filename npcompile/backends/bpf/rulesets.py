@@ -8,7 +8,7 @@ ports are written once a class and not once an identity.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -24,6 +24,7 @@ from npcompile.relation.selection import Selection, selection
 # Packets to port 0, which the API does not know, are allowed where every other port is by one item.
 EVERY_PACKET = union((EVERY_PORT, *(IntervalSet.of(point(one, 0), point(one, 0)) for one in Protocol)))
 
+RuleKey = tuple[str, str, str, int]  # `RuleOf.order`: tells a rule, and sorts as rules decide
 Declared = tuple[tuple[PortName, tuple[int, ...]], ...]  # numbers by port name and protocol, sorted
 
 
@@ -36,7 +37,7 @@ class Opening:
 
     first: int
     last: int
-    rule: RuleOf | None
+    rule: RuleKey | None
 
 
 Openings = tuple[Opening, ...]  # disjoint and ascending; each with the least rule that allows its ports
@@ -83,7 +84,7 @@ class _Part:
 
     identities: int
     ports: IntervalSet
-    rule: RuleOf
+    rule: RuleKey
 
 
 def make_rulesets(
@@ -94,16 +95,17 @@ def make_rulesets(
     everyone = (1 << len(identities.order)) - 1
     wanted = {number for pod in subjects if not pod.host_network for _, number in identities.of_pod(pod)}
     isolating = _isolating(policies, selected)
-    keys: dict[tuple[Direction, tuple[Policy, ...], Declared], list[int]] = defaultdict(list)
+    alike: dict[tuple[Direction, tuple[tuple[str, str], ...], Declared], tuple[tuple[Policy, ...], list[int]]] = {}
     for number in sorted(wanted):
         for direction in Direction:
             if chosen := isolating.get((number, direction)):
                 declared = _declared(identities.pods[number], chosen, direction)
-                keys[direction, chosen, declared].append(number)
+                key = (direction, tuple([policy.key for policy in chosen]), declared)
+                alike.setdefault(key, (chosen, []))[1].append(number)
     made = [
         (Ruleset(direction=direction, policies=chosen, declared=declared,
                  classes=_classes(_parts(chosen, direction, declared, selected, everyone), everyone)), numbers)
-        for (direction, chosen, declared), numbers in keys.items()
+        for (direction, _, declared), (chosen, numbers) in alike.items()
     ]  # fmt: skip
     made.sort(key=lambda one: one[0].meaning)
     of_identity = {
@@ -147,7 +149,7 @@ def _parts(
             peers = 0 if rule.match.peers else everyone
             for peer in rule.match.peers:
                 peers |= selected.peers(policy.namespace, peer)
-            of = RuleOf(policy=policy, rule=rule)
+            of = RuleOf(policy=policy, rule=rule).order
             if not rule.match.ports:
                 yield _Part(identities=peers, ports=EVERY_PACKET, rule=of)
             for item in rule.match.ports:
@@ -177,28 +179,24 @@ def _ports(
 
 
 def _classes(parts: Iterable[_Part], everyone: int) -> tuple[PeerClass, ...]:
-    """Split all identities by the parts that speak of them, and join those to whom the same is open."""
-    blocks: dict[tuple[_Part, ...], int] = {(): everyone}
+    """Split all identities by the parts that open something to them, each port under the first part that has it, and
+    join those to whom the same is open.
+    """
+    blocks: list[tuple[Openings, IntervalSet, int]] = [((), EMPTY, everyone)]
     for part in parts:
-        split: dict[tuple[_Part, ...], int] = {}
-        for chosen, block in blocks.items():
-            if inside := block & part.identities:
-                split[*chosen, part] = inside
+        split: list[tuple[Openings, IntervalSet, int]] = []
+        for openings, taken, block in blocks:
+            inside = block & part.identities
+            if not inside or not (fresh := part.ports - taken):
+                split.append((openings, taken, block))
+                continue
+            added = [Opening(first=first, last=last, rule=part.rule) for first, last in fresh]
+            split.append(((*openings, *added), taken | fresh, inside))
             if outside := block & ~part.identities:
-                split[chosen] = outside
+                split.append((openings, taken, outside))
         blocks = split
     joined: dict[Openings, int] = defaultdict(int)
-    for chosen, block in blocks.items():
-        joined[_openings(chosen)] |= block
+    for openings, _, block in blocks:
+        joined[tuple(sorted(openings, key=lambda one: one.first))] |= block
     classes = [PeerClass(identities=block, openings=openings) for openings, block in joined.items()]
     return tuple(sorted(classes, key=lambda one: (-one.identities.bit_count(), lowest(one.identities))))
-
-
-def _openings(parts: Sequence[_Part]) -> Openings:
-    """The ports of all parts, each under the first part that has it."""
-    taken = EMPTY
-    found: list[Opening] = []
-    for part in parts:
-        found += (Opening(first=first, last=last, rule=part.rule) for first, last in part.ports - taken)
-        taken |= part.ports
-    return tuple(sorted(found, key=lambda one: one.first))

@@ -10,13 +10,12 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from npcompile.backends.bpf.rulesets import Opening, Openings, Ruleset
+from npcompile.backends.bpf.rulesets import Opening, Openings, RuleKey, Ruleset
 from npcompile.ir.cluster import Cluster, Pod, Service, ServicePort
 from npcompile.ir.flow import Endpoint
 from npcompile.netset.cidrs import Address, Family, family_of, point
 from npcompile.netset.ports import point as port_point
 from npcompile.passes.assign_identities import Identities
-from npcompile.questions import RuleOf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,13 +75,13 @@ class Judged:
     `partly`: some backends are allowed.
     """
 
-    rule: RuleOf | None
+    rule: RuleKey | None
     partly: bool
 
 
 def judge(front: FrontPort, ruleset: Ruleset) -> Judged:
     """Ask an egress ruleset about every backend."""
-    rules: list[RuleOf] = []
+    rules: list[RuleKey] = []
     allowed_everywhere = bool(front.backends)
     for at, backends in front.backends:
         for peer_class in ruleset.classes:
@@ -91,16 +90,17 @@ def judge(front: FrontPort, ruleset: Ruleset) -> Judged:
                     allowed_everywhere = False
                 else:
                     rules.append(rule)
-    least = min(rules, key=lambda one: one.order, default=None)
-    return Judged(rule=least if allowed_everywhere else None, partly=bool(rules) and not allowed_everywhere)
+    if allowed_everywhere:
+        return Judged(rule=min(rules, default=None), partly=False)
+    return Judged(rule=None, partly=bool(rules))
 
 
-def rule_at(openings: Openings, at: int) -> RuleOf | None:
+def rule_at(openings: Openings, at: int) -> RuleKey | None:
     """The rule that opens a port, by its point on the axis of `netset.ports`."""
     return next((one.rule for one in openings if one.first <= at <= one.last), None)
 
 
-def overlay(openings: Openings, at: int, rule: RuleOf | None) -> Openings:
+def overlay(openings: Openings, at: int, rule: RuleKey | None) -> Openings:
     """The openings with one port opened by `rule`, or closed as one of a Service that not every backend allows."""
     kept: list[Opening] = []
     for one in openings:

@@ -24,6 +24,7 @@ CHAIN_DIGITS = 20
 SET_DIGITS = 18
 _RULE_DIGITS = 10
 _ID_LIMIT = 28
+_KEPT = 1 << 14
 
 Part = str | int | tuple["Part", ...]
 
@@ -44,17 +45,18 @@ def _text(part: Part) -> str:
     return f"{tag}{size}:{body}"
 
 
+@lru_cache(maxsize=_KEPT)
 def digest(part: Part) -> str:
-    """The digest of a meaning: 52 characters of a-z and 2-7."""
+    """The digest of a meaning: 52 characters of a-z and 2-7.
+
+    Digests are kept: a changed policy leaves most names as they were.
+    """
     return b32encode(sha256(encode(part)).digest()).decode().rstrip("=").lower()
 
 
-@lru_cache(maxsize=1 << 14)
+@lru_cache(maxsize=_KEPT)
 def short_digest(part: Part) -> str:
-    """The first 24 of them, which is as many as a name has room for, in half the time.
-
-    They are kept: a changed policy leaves most names as they were.
-    """
+    """The first 24 of them, which is as many as a name has room for, in half the time."""
     return b32encode(sha256(encode(part)).digest()[:15]).decode().lower()
 
 

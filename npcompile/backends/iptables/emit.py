@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import lru_cache
 from typing import assert_never
 
 from npcompile.backends.filters.matches import Declared, FilterSet, InSet, OfProtocol, SetKind, ToPorts
@@ -46,8 +46,7 @@ def emit_sets(sets: Iterable[FilterSet]) -> bytes:
     """
     ordered = sorted(sets, key=lambda one: one.name)
     isolating = [one for one in ordered if one.isolates]
-    text = cache(_member)  # an address is in many sets
-    members = {one.name: [text(member) for member in one.members] for one in ordered}
+    members = {one.name: [_member(member) for member in one.members] for one in ordered}
     lines: list[str] = []
     for one in isolating:
         lines.append(_create(one.name, one))
@@ -57,16 +56,17 @@ def emit_sets(sets: Iterable[FilterSet]) -> bytes:
     return "\n".join([*lines, ""]).encode("ascii")
 
 
-def _reload(one: FilterSet, members: Iterable[str]) -> Iterator[str]:
+def _reload(one: FilterSet, members: Iterable[str]) -> list[str]:
     """Replace a set's members in one step.  The flush is for what an interrupted load may have left."""
     temporary = one.name + TEMPORARY
-    if not one.isolates:
-        yield _create(one.name, one)
-    yield _create(temporary, one)
-    yield f"flush {temporary}"
-    yield from [f"add {temporary} {member}" for member in members]
-    yield f"swap {temporary} {one.name}"
-    yield f"destroy {temporary}"
+    return [
+        *([] if one.isolates else [_create(one.name, one)]),
+        _create(temporary, one),
+        f"flush {temporary}",
+        *[f"add {temporary} {member}" for member in members],
+        f"swap {temporary} {one.name}",
+        f"destroy {temporary}",
+    ]
 
 
 def _create(name: str, one: FilterSet) -> str:
@@ -74,6 +74,7 @@ def _create(name: str, one: FilterSet) -> str:
     return f"create {name} {_TYPES[one.kind]} family {family} maxelem {one.capacity} -exist"
 
 
+@lru_cache(maxsize=1 << 16)  # an address is in many sets, and stays while policies change
 def _member(member: int | Network | Declared) -> str:
     match member:
         case int():

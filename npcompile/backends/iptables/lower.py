@@ -51,6 +51,7 @@ _LISTENER_TYPES = (130, 131, 132, 143)
 # Where no pod has an address of a family, nobody is isolated in it, and every packet is left to the rules after ours.
 _IDLE = (Chain(name=names.FORWARD, lines=()), Chain(name=names.INPUT, lines=()))
 
+_ALLOWED = Goto(names.ALLOW)  # so that the first match marks the packet and returns
 _DISPATCH = {Direction.EGRESS: names.EGRESS, Direction.INGRESS: names.INGRESS}
 
 
@@ -206,21 +207,20 @@ def _profile(
 
 
 def _lines(allowed: Iterable[Allowance]) -> Iterator[Line]:
-    """A line for each allowance, or several, where it has more ports than a line can hold.
-
-    `Goto`, so that the first match marks the packet and returns.
-    """
+    """A line for each allowance, or several, where it has more ports than a line can hold."""
     for one in allowed:
         for matches in _fitting(one.matches):
-            yield Line(matches=matches, action=Goto(names.ALLOW), rule=one.rule)
+            yield Line(matches=matches, action=_ALLOWED, rule=one.rule)
 
 
 def _fitting(matches: tuple[RuleMatch, ...]) -> Iterator[tuple[RuleMatch, ...]]:
     for position, match in enumerate(matches):
         if isinstance(match, ToPorts):
-            before, behind = matches[:position], matches[position + 1 :]
-            yield from ((*before, ToPorts(match.protocol, chunk), *behind) for chunk in _chunks(match.ranges))
-            return
+            chunks = tuple(_chunks(match.ranges))
+            if len(chunks) > 1:
+                before, behind = matches[:position], matches[position + 1 :]
+                yield from ((*before, ToPorts(match.protocol, chunk), *behind) for chunk in chunks)
+                return
     yield matches
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import assert_never
 
 from npcompile.backends.filters.matches import Declared, FilterSet, InSet, SetKind, Side
@@ -41,9 +41,8 @@ def emit_table(table: Table) -> bytes:
     """
     lines = [f"add table inet {TABLE}", f"delete table inet {TABLE}", f"add table inet {TABLE}"]
     lines += (_declared(chain) for chain in table.chains)
-    text = cache(_member)  # an address is in many sets
     for one in table.sets:
-        lines += _set(one, text)
+        lines += _set(one)
     for pairs in table.pairs:
         lines += _pairs(pairs)
     for verdicts in table.maps:
@@ -58,7 +57,7 @@ def _declared(chain: Chain) -> str:
     return f"add chain inet {TABLE} {chain.name} {{ type filter hook {chain.hook} priority filter; policy accept; }}"
 
 
-def _set(one: FilterSet, text: Callable[[int | Network | Declared], str]) -> Iterator[str]:
+def _set(one: FilterSet) -> Iterator[str]:
     kinds = {
         SetKind.ADDRESSES: f"type {_ADDRESS[one.family]};",
         SetKind.NETWORKS: f"type {_ADDRESS[one.family]}; flags interval;",
@@ -68,7 +67,7 @@ def _set(one: FilterSet, text: Callable[[int | Network | Declared], str]) -> Ite
     if one.kind is SetKind.NETWORKS:
         yield from _elements(one.name, _spans(one))
     else:
-        yield from _elements(one.name, [text(member) for member in one.members])
+        yield from _elements(one.name, [_member(member) for member in one.members])
 
 
 def _spans(one: FilterSet) -> list[str]:
@@ -77,6 +76,7 @@ def _spans(one: FilterSet) -> list[str]:
     return [f"{text_at(first)}-{text_at(last)}" if first != last else text_at(first) for first, last in covered]
 
 
+@lru_cache(maxsize=1 << 16)  # an address is in many sets, and stays while policies change
 def _member(member: int | Network | Declared) -> str:
     match member:
         case int():
