@@ -8,7 +8,8 @@ the files to the kernel.  Each run changes another policy, and changes it back. 
 the clock, so that the goal is held against the best run, and processor time stands beside.
 
 Below stand the programs that a loader runs, at work on the same node's artifact and alone, in the same run: what they
-take is the part of a figure that npcompile cannot save.
+take is the part of a figure that npcompile cannot save, but by not running them.  Where a note tells what nf_tables
+holds, its rules are not listed.
 """
 
 from __future__ import annotations

@@ -5,11 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import select
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO
 
 from npcompile.diagnostics.errors import InputError
 from npcompile.diagnostics.model import diagnose
@@ -40,42 +43,43 @@ def need(programs: Iterable[str]) -> None:
         raise InputError(problems)
 
 
-def outputs(commands: Sequence[Sequence[str]]) -> list[str]:
-    """What programs print that only read, run side by side; raises ProgramError.
-
-    They print to memory: nft writes many small pieces, and would wake us for each of a pipe's.
+@contextmanager
+def started(commands: Sequence[Sequence[str]]) -> Iterator[Callable[[], list[str]]]:
+    """Programs that only read, at work side by side.  Calling what is yielded waits for them, and tells what they
+    printed; raises ProgramError.
     """
     with ExitStack() as stack:
-        printed = [stack.enter_context(os.fdopen(os.memfd_create("npcompile"), "w+b")) for _ in commands]
-        running = [
-            subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.PIPE,
-                text=True,
-                env=os.environ | _ENVIRONMENT,
-            )
-            for command, file in zip(commands, printed, strict=True)
-        ]
-        complaints = [_finish(command, one)[1] for command, one in zip(commands, running, strict=True)]
-        for command, one, errors in zip(commands, running, complaints, strict=True):
-            if one.returncode != 0:
-                raise ProgramError(_failure(command, errors, one.returncode))
-        for file in printed:
-            file.seek(0)
-        return [file.read().decode(errors="surrogateescape") for file in printed]
+        running = [stack.enter_context(_Running.of(command)) for command in commands]
+        yield lambda: [one.printed() for one in running]
 
 
-def run(step: Step, lock: int) -> None:
-    """Do a step; raises ProgramError.
+def outputs(commands: Sequence[Sequence[str]]) -> list[str]:
+    """What programs print that only read, run side by side; raises ProgramError."""
+    with started(commands) as printed:
+        return printed()
+
+
+@contextmanager
+def at_work(step: Step, lock: int) -> Iterator[None]:
+    """A step is being done, and has been after that; raises ProgramError then.
 
     The program keeps the lock should we be killed, so that the next apply waits for its end, and it is in a session of
     its own, so that Ctrl-C ends us and not it.  What a last step cannot do at once it is given time for.
     """
-    errors = _tidy(step, lock) if step.last else _feed(step.command, step.text, lock)
-    if errors:
-        raise ProgramError(errors)
+    if step.last:
+        yield
+        if errors := _tidy(step, lock):
+            raise ProgramError(errors)
+        return
+    with _Running.of(step.command, step.text, pass_fds=(lock,), start_new_session=True) as program:
+        yield
+        program.printed()
+
+
+def run(step: Step, lock: int) -> None:
+    """Do a step; raises ProgramError."""
+    with at_work(step, lock):
+        pass
 
 
 def _tidy(step: Step, lock: int) -> str:
@@ -86,7 +90,7 @@ def _tidy(step: Step, lock: int) -> str:
     deadline = time.monotonic() + _PATIENCE
     left = step.text.splitlines(keepends=True)
     failed: list[str] = []
-    while left and (errors := _feed(step.command, "".join(left), lock)):
+    while left and (errors := _failure(replace(step, text="".join(left), last=False), lock)):
         number = _LINE_NUMBER.search(errors)
         left = left[int(number[1]) - 1 if number else 0 :]
         if time.monotonic() > deadline:
@@ -97,40 +101,74 @@ def _tidy(step: Step, lock: int) -> str:
     return "; ".join(failed)
 
 
-def _feed(command: Sequence[str], text: str, lock: int) -> str:
+def _failure(step: Step, lock: int) -> str:
     """What a program complained of, if it failed."""
-    program = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | _ENVIRONMENT,
-        pass_fds=(lock,),
-        start_new_session=True,
-    )
     try:
-        _, errors = _finish(command, program, text)
+        run(step, lock)
     except ProgramError as error:
         return str(error)
-    return _failure(command, errors, program.returncode) if program.returncode != 0 else ""
+    return ""
 
 
-def _finish(command: Sequence[str], program: subprocess.Popen[str], text: str | None = None) -> tuple[str, str]:
-    """What a program says on both of its outputs; ended, should it hang or we be interrupted."""
-    try:
-        return program.communicate(text, timeout=_LIMIT)
-    except subprocess.TimeoutExpired:
-        raise ProgramError(f"`{' '.join(command)}` took longer than {_LIMIT:.0f} s") from None
-    finally:
-        if program.poll() is None:
-            program.kill()
-            program.wait()
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A program at work.  It reads from memory, and prints to memory: nft writes many small pieces, and would wake us
+    for each of a pipe's.
+    """
+
+    command: Sequence[str]
+    process: subprocess.Popen[bytes]
+    output: BinaryIO
+
+    @classmethod
+    @contextmanager
+    def of(cls, command: Sequence[str], text: str = "", **options: Any) -> Iterator[_Running]:
+        """It runs; it is ended, should it hang or we be interrupted."""
+        environment = os.environ | _ENVIRONMENT
+        with (
+            _in_memory(text) as given,
+            _in_memory("") as output,
+            subprocess.Popen(
+                command, stdin=given, stdout=output, stderr=subprocess.PIPE, env=environment, **options
+            ) as process,
+        ):
+            try:
+                yield cls(command, process, output)
+            finally:
+                if process.poll() is None:
+                    process.kill()
+
+    def printed(self) -> str:
+        """What it prints until it ends; raises ProgramError."""
+        complaints = self._complaints()
+        if self.process.wait() != 0:
+            said = " ".join(complaints.split()) or f"exit code {self.process.returncode}"
+            raise ProgramError(f"`{' '.join(self.command)}` failed: {said}")
+        self.output.seek(0)
+        return self.output.read().decode(errors="surrogateescape")
+
+    def _complaints(self) -> str:
+        """What it says of errors, until it says no more: it ends then.
+
+        `Popen.communicate` with a limit asks again and again whether it has ended, at longer and longer intervals.
+        """
+        errors = self.process.stderr
+        assert errors is not None
+        ready, deadline, said = select.poll(), time.monotonic() + _LIMIT, b""
+        ready.register(errors, select.POLLIN)
+        while ready.poll(1000 * max(deadline - time.monotonic(), 0)):
+            piece = os.read(errors.fileno(), select.PIPE_BUF)
+            if not piece:
+                return said.decode(errors="replace")
+            said += piece
+        raise ProgramError(f"`{' '.join(self.command)}` took longer than {_LIMIT:.0f} s")
 
 
-def _failure(command: Sequence[str], errors: str, code: int) -> str:
-    said = " ".join(errors.split()) or f"exit code {code}"
-    return f"`{' '.join(command)}` failed: {said}"
+def _in_memory(text: str) -> BinaryIO:
+    file = os.fdopen(os.memfd_create("npcompile"), "w+b")
+    file.write(text.encode(errors="surrogateescape"))
+    file.seek(0)
+    return file
 
 
 @contextmanager

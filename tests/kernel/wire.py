@@ -23,6 +23,7 @@ from pathlib import Path
 from npcompile.netset.cidrs import Family
 from npcompile.readers.packet import Packet
 from npcompile.readers.rules import State
+from npcompile.runtime.noted import Note
 
 _CLONE_NEWNET = 0x40000000
 _ALL_FRAMES = 3  # ETH_P_ALL
@@ -46,6 +47,10 @@ def namespace() -> Iterator[str]:
     try:
         yield name
     finally:
+        with entered(name):
+            for note in map(Note.of_thread, ("nftables", "iptables-nft")):
+                if note is not None:
+                    note.remove()
         run("ip", "netns", "delete", name)
 
 

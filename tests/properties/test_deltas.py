@@ -48,7 +48,7 @@ def artifact(program: Program) -> Stored:
 
 
 def steps(kernel: FakeKernel, wanted: Mapping[Family, Image]) -> Sequence[Step]:
-    return IptablesLoader().steps(State(families=kernel.loaded()), wanted)
+    return IptablesLoader().steps(State(sets=kernel.told_sets(), tables=kernel.told_tables()), wanted)
 
 
 def bring(kernel: FakeKernel, wanted: Mapping[Family, Image]) -> Iterator[Step]:

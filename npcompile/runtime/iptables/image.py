@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import socket
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from npcompile.backends.iptables.names import is_chain, set_meaning
@@ -19,7 +19,13 @@ from npcompile.netset.cidrs import Family
 SET_NAME = re.compile(r"(?<=--match-set )\S+")
 _FAMILIES = {"inet": Family.V4, "inet6": Family.V6}
 _WHOLE = {Family.V4: "/32", Family.V6: "/128"}
-_PARAMETER = re.compile(r"(hash:\S+).* family (inet6?) .*?(maxelem \d+)")
+_COMMANDS = re.compile(
+    r"add (\S+) \S+\n(?:add \1 \S+\n)*|.+"
+)  # for `ipset restore`: members of a set at once, or a line
+_LISTED = re.compile(
+    r"Name: (.*)\nType: (.*)\n(?:.+\n)*?Header: (.*)\n(?:.+\n)*?References: (.*)\n(?:.+\n)*?Members:\n((?:.+\n)*)"
+)
+_PARAMETER = re.compile(r"family (inet6?) .*?(maxelem \d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +93,15 @@ def asked_sets(lines: Iterable[str]) -> Counter[str]:
     return Counter(name for line in lines for name in SET_NAME.findall(line))
 
 
-def renamed(line: str, rename: Callable[[str], str]) -> str:
-    """A line of a chain with other names of sets."""
-    return SET_NAME.sub(lambda found: rename(found[0]), line)
+def renamed(chains: Table, names: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
+    """Chains with other names of the sets that their lines ask."""
+    others = {old: new for old, new in names.items() if old != new}
+    if not others:
+        return {chain: tuple(lines) for chain, lines in chains.items()}
+    return {
+        chain: tuple([SET_NAME.sub(lambda found: others.get(found[0], found[0]), line) for line in lines])
+        for chain, lines in chains.items()
+    }
 
 
 # --- from an artifact ---
@@ -99,19 +111,18 @@ def read_artifact(ipset: bytes, tables: Mapping[Family, bytes]) -> Mapping[Famil
     """The images that an artifact's files stand for.  They were checked against their digests, so that text which
     `emit` does not write is an InternalError.
     """
-    sets = _restored_sets(ipset.decode().splitlines())
+    sets = _restored_sets(ipset.decode())
     return {family: _restored_table(text.decode().splitlines(), sets) for family, text in tables.items()}
 
 
-def _restored_sets(lines: Iterable[str]) -> Mapping[str, SetImage]:
-    """The sets after `ipset restore` has read some lines and there were none before."""
+def _restored_sets(text: str) -> Mapping[str, SetImage]:
+    """The sets after `ipset restore` has read a text and there were none before."""
     sets: dict[str, tuple[str, set[str]]] = {}
-    for line in lines:
-        if line.startswith("add "):  # nearly all of them
-            _, name, member, *_ = line.split(" ")
-            sets[name][1].add(member)
+    for found in _COMMANDS.finditer(text.replace(" -exist\n", "\n")):
+        if found[1]:
+            sets[found[1]][1].update(found[0].split()[2::3])
             continue
-        match line.removesuffix(" -exist").split(" "):
+        match found[0].split(" "):
             case ["create", name, *header]:
                 sets.setdefault(name, (" ".join(header), set()))
             case ["flush", name]:
@@ -121,7 +132,7 @@ def _restored_sets(lines: Iterable[str]) -> Mapping[str, SetImage]:
             case ["destroy", name]:
                 del sets[name]
             case _:
-                raise InternalError(f"`{line}` in an artifact's sets")
+                raise InternalError(f"`{found[0]}` in an artifact's sets")
     return {name: _set_image(header, members) for name, (header, members) in sets.items()}
 
 
@@ -150,6 +161,8 @@ def _restored_table(lines: Iterable[str], sets: Mapping[str, SetImage]) -> Image
 
 def _set_image(header: str, members: Iterable[str]) -> SetImage:
     family = SetImage(header=header, members=frozenset()).family
+    if family is Family.V4 and not header.startswith("hash:net "):
+        return SetImage(header=header, members=frozenset(members))
     return SetImage(header=header, members=frozenset([_saved(member, family) for member in members]))
 
 
@@ -168,16 +181,12 @@ def _saved(member: str, family: Family) -> str:
 def read_kernel_sets(text: str) -> Mapping[str, KernelSet]:
     """The sets that `ipset list` tells of; those that are not ours without their members."""
     sets: dict[str, KernelSet] = {}
-    for block in text.split("\n\n"):
-        head, _, members = block.partition("\nMembers:\n")
-        fields = dict(line.split(": ", 1) for line in head.splitlines() if ": " in line)
-        if "Name" not in fields:
-            continue
-        known = _PARAMETER.search(f"{fields['Type']} {fields['Header']} ") if set_meaning(fields["Name"]) else None
-        image = SetImage(header=fields["Header"], members=frozenset())
-        if known:
-            image = SetImage(f"{known[1]} family {known[2]} {known[3]}", frozenset(members.split("\n")) - {""})
-        sets[fields["Name"]] = KernelSet(image=image, references=int(fields["References"]))
+    for name, type_, header, references, members in _LISTED.findall(text):
+        known = _PARAMETER.match(header) if set_meaning(name) else None
+        image = SetImage(header=header, members=frozenset())
+        if known and type_.startswith("hash:"):
+            image = SetImage(f"{type_} family {known[1]} {known[2]}", frozenset(members.splitlines()))
+        sets[name] = KernelSet(image=image, references=int(references))
     return sets
 
 
@@ -226,14 +235,12 @@ def loaded(
     generations = _generations(asked, sets)
     meanings = {name: meaning for meaning, name in generations.items()}
     image = Image(
-        chains={
-            name: tuple(renamed(line, lambda asked_name: meanings.get(asked_name, asked_name)) for line in lines)
-            for name, lines in chains.items()
-        },
+        chains=renamed(chains, meanings),
         jumps=tuple(sorted(set(jumps))),
         sets={meaning: sets[name].image for meaning, name in sorted(generations.items())},
     )
-    own = {name for name in sets if set_meaning(name) and name.startswith(f"npc{family.value}-")}
+    prefix = f"npc{family.value}-"
+    own = {name for name in sets if name.startswith(prefix) and set_meaning(name)}
     unasked = own - set(asked) - elsewhere
     return Loaded(
         image=image,

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from npcompile.backends.iptables.names import is_chain
 from npcompile.backends.iptables.target import IPSET_FILE, TABLE_FILES
 from npcompile.diagnostics.model import Diagnostic, diagnose
 from npcompile.netset.cidrs import Family
-from npcompile.runtime.converge import converge, load, preview
+from npcompile.runtime.converge import converge, load, preview, read
 from npcompile.runtime.iptables.image import (
     NOTHING,
     Image,
+    KernelSet,
     Loaded,
     Table,
     asked_sets,
@@ -27,25 +29,37 @@ from npcompile.runtime.iptables.image import (
 from npcompile.runtime.iptables.plan import FamilyDelta, as_loaded, as_written, plan
 from npcompile.runtime.loader import ELSEWHERE, Delta, Step, Stored
 from npcompile.runtime.nf_tables import IPV4, IPV6, following, generation, may_have_table
-from npcompile.runtime.programs import need, outputs
+from npcompile.runtime.noted import Note
+from npcompile.runtime.programs import need, outputs, started
 
 VARIANTS = ("legacy", "nft")
 _TOOLS = {Family.V4: "iptables", Family.V6: "ip6tables"}
 _NF_TABLES = {Family.V4: IPV4, Family.V6: IPV6}
 _IPSET = ("ipset", "restore")
 _LIST = ("ipset", "list")
+_NOTE = "iptables-nft"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What both families hold of ours, and their tables as a whole; `elsewhere`: the other back end, if it holds chains
-    of ours; `generation`: of nf_tables, if that is our back end and nobody changed it meanwhile.
+    """What is loaded: all sets, and the tables as a whole.
+
+    `elsewhere`: the other back end, if it holds chains of ours; `asked`: the sets that these ask.  `generation`: of
+    nf_tables, if that is our back end and nobody changed it meanwhile; `noted`: whether an earlier apply has noted the
+    tables with it.  `families`: what that means.
     """
 
-    families: Mapping[Family, Loaded]
-    tables: Mapping[Family, Table] = field(default_factory=dict)
+    sets: Mapping[str, KernelSet]
+    tables: Mapping[Family, Table]
     elsewhere: str | None = None
+    asked: frozenset[str] = frozenset()
     generation: int | None = None
+    noted: bool = False
+    families: Mapping[Family, Loaded] = field(init=False)
+
+    def __post_init__(self) -> None:
+        families = {family: loaded(table, family, self.sets, self.asked) for family, table in self.tables.items()}
+        object.__setattr__(self, "families", families)
 
 
 Wanted = Mapping[Family, Image]
@@ -70,7 +84,7 @@ class IptablesLoader:
     def delta(self, artifact: Stored | None) -> Delta:
         """What `apply` or `detach` would do; raises InputError."""
         need(self._programs())
-        return preview(self, _wanted(artifact))
+        return preview(self, lambda: _wanted(artifact))
 
     def between(self, old: Stored, new: Stored) -> Delta:
         """The steps from one artifact, as its own files load it, to the other, as its own files would: sets have the
@@ -84,56 +98,119 @@ class IptablesLoader:
     def apply(self, artifact: Stored) -> Delta:
         """Load an artifact; raises InputError, with nothing touched, or LoadError."""
         need(self._programs())
-        return load(self, _wanted(artifact), artifact)
+        return load(self, lambda: _wanted(artifact), artifact)
 
     def detach(self) -> Delta:
         """Remove our jumps, chains and sets, of both back ends unless one was asked for; raises as `apply` does."""
         need(self._programs())
-        other = self.read().elsewhere if self.variant is None else None
+        other = read(self).elsewhere if self.variant is None else None
         if other is None:
-            return converge(self, _wanted(None))
+            return converge(self, lambda: _wanted(None))
         first = IptablesLoader(variant=other).detach()
-        second = converge(self, _wanted(None))
+        second = converge(self, lambda: _wanted(None))
         return Delta(steps=(*first.steps, *second.steps), diagnostics=second.diagnostics)
 
-    def read(self) -> State:
-        """What is loaded here; raises ProgramError."""
+    @contextmanager
+    def reading(self, *, noted: bool) -> Iterator[Callable[[], State]]:
+        """What is loaded here."""
         here = self._back_end()
         other = next(variant for variant in VARIANTS if variant != here)
-        there = {family: command for family in Family for command in _look_at(other, family)}
+        there = [command for family in Family for command in _look_at(other, family)]
         before = generation() if here == "nft" else None
-        listed, *saved = outputs([_LIST, *self._saves(), *there.values()])
-        tables = [read_kernel_table(text) for text in saved]
-        elsewhere = [lines for table in tables[len(Family) :] for name, lines in table.items() if is_chain(name)]
-        return _state(
-            listed,
-            dict(zip(Family, tables, strict=False)),
-            asked=frozenset(asked_sets(line for lines in elsewhere for line in lines)),
-            elsewhere=other if elsewhere else None,
-            generation=before if before == generation() else None,
+        known = self._noted(before) if noted and before is not None else None
+        saves = [] if known is not None else [self._save(family) for family in Family]
+        with started([_LIST, *saves, *there]) as printed:
+
+            def state() -> State:
+                listed, *saved = printed()
+                read = [read_kernel_table(text) for text in saved]
+                elsewhere = [lines for table in read[len(saves) :] for name, lines in table.items() if is_chain(name)]
+                return State(
+                    sets=read_kernel_sets(listed),
+                    tables=known if known is not None else dict(zip(Family, read, strict=False)),
+                    elsewhere=other if elsewhere else None,
+                    asked=frozenset(asked_sets(line for lines in elsewhere for line in lines)),
+                    generation=before if before == generation() else None,
+                    noted=known is not None,
+                )
+
+            yield state
+
+    def _noted(self, generation: int) -> Mapping[Family, Table] | None:
+        """The tables at a generation, if an earlier apply noted them.
+
+        No rule changes without a transaction, not even by its set's name: only sets that no rule asks can be renamed.
+        """
+        note = Note.of_thread(_NOTE)
+        held = note.read(generation) if note is not None else None
+        return dict(zip(Family, held, strict=True)) if held is not None else None
+
+    def note(self, state: State) -> None:
+        """The tables, of the back end nft."""
+        note = Note.of_thread(_NOTE)
+        if note is None or state.noted:
+            return
+        if not any(one.image.chains for one in state.families.values()):
+            note.remove()
+        elif state.generation is not None:
+            note.write(state.generation, [state.tables[family] for family in Family])
+
+    def expected(self, before: State, steps: Sequence[Step]) -> State | None:
+        """What transactions make of the tables, where no sets change beside."""
+        made = self._made(before, steps)
+        if made is None or _IPSET in [step.command for step in steps]:
+            return None
+        tables, then = made
+        return replace(before, sets=_asked(before, tables), tables=tables, generation=then, noted=False)
+
+    def reread(self, before: State, steps: Sequence[Step], expected: State | None) -> State:
+        """What the steps are about is read: sets, and tables.  The rest, the other back end too, is as it was.
+
+        Nothing is read of nf_tables where our transactions were the only ones, and all where they were not.
+        """
+        now = generation() if before.generation is not None else None
+        if expected is not None and expected.generation == now:
+            return expected
+        commands = {step.command for step in steps}
+        tables, made = self._made(before, steps) or (before.tables, None)
+        if made is not None and made == now:
+            again = []
+        elif self._back_end() == "legacy":
+            again = [family for family in Family if self._restore(family) in commands]
+        else:
+            again = list(Family)
+        lists = [_LIST] if _IPSET in commands else []
+        printed = outputs([*lists, *map(self._save, again)])
+        saved = {family: read_kernel_table(text) for family, text in zip(again, printed[len(lists) :], strict=True)}
+        tables = {**tables, **saved}
+        return replace(
+            before,
+            sets=read_kernel_sets(printed[0]) if lists else _asked(before, tables),
+            tables=tables,
+            generation=now if now == generation() else None,
+            noted=False,
         )
 
-    def reread(self, before: State, steps: Sequence[Step]) -> State:
-        """The sets; and the tables, unless our transactions of nf_tables were the only ones since `before`: then they
-        are what ours made of them.  The other back end is as it was.
+    def _made(self, before: State, steps: Sequence[Step]) -> tuple[Mapping[Family, Table], int] | None:
+        """What transactions make of the tables, and the generation then.  None where the first of our chains are made:
+        these are read, so that they are known to be told as they were written.
         """
-        flips = {step.command[0]: step.text for step in steps if step.command != _IPSET}
-        expected = _after(before, len(flips))
-        if expected is not None and generation() == expected:
-            (listed,) = outputs([_LIST])
-            tables = {
-                family: restored(table, flips.get(self._program(family, "restore"), ""))
-                for family, table in before.tables.items()
-            }
-        else:
-            expected = None
-            listed, *saved = outputs([_LIST, *self._saves()])
-            tables = {family: read_kernel_table(text) for family, text in zip(Family, saved, strict=True)}
-        asked = next(iter(before.families.values())).elsewhere
-        return _state(listed, tables, asked=asked, elsewhere=before.elsewhere, generation=expected)
+        if before.generation is None or not all(one.image.chains for one in before.families.values()):
+            return None
+        flips = {step.command: step.text for step in steps if step.command != _IPSET}
+        tables = {
+            family: restored(table, flips.get(self._restore(family), "")) for family, table in before.tables.items()
+        }
+        made = before.generation
+        for _ in flips:
+            made = following(made)
+        return tables, made
 
-    def _saves(self) -> list[Sequence[str]]:
-        return [(self._program(family, "save"), "-t", "filter") for family in Family]
+    def _restore(self, family: Family) -> tuple[str, ...]:
+        return (self._program(family, "restore"), "--noflush", "--wait=10")
+
+    def _save(self, family: Family) -> Sequence[str]:
+        return (self._program(family, "save"), "-t", "filter")
 
     def _back_end(self) -> str:
         """`legacy` or `nft`: by the name of the program that the machine's own is, or by what it says it is."""
@@ -170,7 +247,7 @@ class IptablesLoader:
                 yield Step(command=_IPSET, text=_lines(lines))
         for family, delta in deltas.items():
             if delta.flip:
-                yield Step(command=(self._program(family, "restore"), "--noflush", "--wait=10"), text=delta.flip)
+                yield Step(command=self._restore(family), text=delta.flip)
         if free := {*stale, *(name for delta in deltas.values() for name in delta.free)}:
             yield Step(command=_IPSET, text=_destroyed(free), last=True)
 
@@ -205,34 +282,16 @@ def _wanted(artifact: Stored | None) -> Wanted:
     return read_artifact(artifact.files[IPSET_FILE], {family: artifact.files[TABLE_FILES[family]] for family in Family})
 
 
-def _after(before: State, transactions: int) -> int | None:
-    """The generation after transactions of ours.  None where the first of our chains were among them: they are read, so
-    that they are known to be told as they were written.
-    """
-    if before.generation is None or not all(one.image.chains for one in before.families.values()):
-        return None
-    expected = before.generation
-    for _ in range(transactions):
-        expected = following(expected)
-    return expected
-
-
-def _state(
-    listed: str,
-    tables: Mapping[Family, Table],
-    *,
-    asked: frozenset[str],
-    elsewhere: str | None,
-    generation: int | None,
-) -> State:
-    """`listed`: what `ipset list` prints.  `asked`: the sets that our chains in the other back end ask."""
-    sets = read_kernel_sets(listed)
-    return State(
-        families={family: loaded(table, family, sets, asked) for family, table in tables.items()},
-        tables=tables,
-        elsewhere=elsewhere,
-        generation=generation,
+def _asked(before: State, tables: Mapping[Family, Table]) -> Mapping[str, KernelSet]:
+    """The sets under other tables: every line of a chain that asks one is a reference to it."""
+    was, now = (
+        asked_sets(line for table in each.values() for lines in table.values() for line in lines)
+        for each in (before.tables, tables)
     )
+    return {
+        name: one if was[name] == now[name] else replace(one, references=one.references + now[name] - was[name])
+        for name, one in before.sets.items()
+    }
 
 
 def _look_at(variant: str, family: Family) -> Iterator[Sequence[str]]:

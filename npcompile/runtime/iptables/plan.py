@@ -92,6 +92,8 @@ def _in_place(loaded: Loaded, wanted: Image) -> tuple[Change, ...] | None:
     if image.chains != wanted.chains or not _jumps_are_right(loaded, wanted):
         return None
     changed = {name for name, one in wanted.sets.items() if image.sets.get(name) != one}
+    if not changed:
+        return ()
     if any(name not in image.sets or image.sets[name].header != wanted.sets[name].header for name in changed):
         return None
     if changed & loaded.shared:
@@ -127,8 +129,7 @@ def _flip(loaded: Loaded, wanted: Image, generations: Mapping[str, str]) -> str:
     Naming a chain empties it, so that those that go are named, too.  Jumps go by what they say, never by their number:
     others may insert rules meanwhile.
     """
-    old = _in_kernel(loaded.image, loaded.generations)
-    new = _in_kernel(wanted, generations)
+    old, new = renamed(loaded.image.chains, loaded.generations), renamed(wanted.chains, generations)
     changed = [name for name, lines in new.items() if old.get(name) != lines]
     gone = sorted(set(old) - set(new))
     lines = ["*filter", *(f":{name} - [0:0]" for name in (*changed, *gone))]
@@ -143,11 +144,3 @@ def _jumps(loaded: Loaded, wanted: Image) -> Iterator[str]:
     for (builtin, chain), count in sorted(loaded.counts.items()):
         yield from (f"-D {builtin} -j {chain}" for _ in range(count))
     yield from (f"-I {builtin} 1 -j {chain}" for builtin, chain in wanted.jumps)
-
-
-def _in_kernel(image: Image, generations: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
-    """An image's chains with the kernel's names of their sets."""
-    return {
-        chain: tuple(renamed(line, lambda name: generations.get(name, name)) for line in lines)
-        for chain, lines in image.chains.items()
-    }

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
+from typing import Any
 
 from npcompile.backends.nftables.names import TABLE
 from npcompile.diagnostics.errors import InternalError
@@ -114,6 +115,23 @@ def read_kernel(text: str) -> Image:
             declared = " ".join(f"{one};" for one in lines)
             sets[name] = (kind, declared, _elements_of(declared, members))
     return _image(chains, sets)
+
+
+def to_note(image: Image) -> object:
+    """A table as a JSON value."""
+    return [
+        [[name, one.hook, one.rules] for name, one in image.chains.items()],
+        [[name, one.kind, one.type, [*one.elements]] for name, one in image.sets.items()],
+    ]
+
+
+def from_note(noted: Any) -> Image:
+    """The table that `to_note` wrote."""
+    chains, sets = noted
+    return Image(
+        chains={name: Chain(hook, tuple(rules)) for name, hook, rules in chains},
+        sets={name: Set(kind, declared, frozenset(elements)) for name, kind, declared, elements in sets},
+    )
 
 
 def _image(

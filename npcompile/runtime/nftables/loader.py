@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from npcompile.backends.nftables.names import TABLE
@@ -12,7 +13,17 @@ from npcompile.diagnostics.model import Diagnostic
 from npcompile.runtime.converge import converge, load, preview
 from npcompile.runtime.loader import Delta, Step, Stored
 from npcompile.runtime.nf_tables import INET, following, generation, may_have_table
-from npcompile.runtime.nftables.image import Image, after, commands, is_made_anew, read_artifact, read_kernel
+from npcompile.runtime.nftables.image import (
+    Image,
+    after,
+    commands,
+    from_note,
+    is_made_anew,
+    read_artifact,
+    read_kernel,
+    to_note,
+)
+from npcompile.runtime.noted import Note
 from npcompile.runtime.programs import ProgramError, need, outputs
 
 _PROGRAM = "nft"
@@ -21,10 +32,14 @@ _ROUNDS = 3  # others may change their tables while we look at ours
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """Our table, if there is one, and the generation that it was read in; None: others changed something meanwhile."""
+    """Our table, if there is one, and the generation that it was read in; None: others changed something meanwhile.
+
+    `noted`: whether an earlier apply has noted that.
+    """
 
     table: Image | None
     generation: int | None = None
+    noted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +59,7 @@ class NftablesLoader:
     def delta(self, artifact: Stored | None) -> Delta:
         """What `apply` or `detach` would do; raises InputError."""
         need([_PROGRAM])
-        return preview(self, _wanted(artifact))
+        return preview(self, lambda: _wanted(artifact))
 
     def between(self, old: Stored, new: Stored) -> Delta:
         """The transaction from one artifact to the other."""
@@ -53,32 +68,44 @@ class NftablesLoader:
     def apply(self, artifact: Stored) -> Delta:
         """Load an artifact; raises InputError, with nothing touched, or LoadError."""
         need([_PROGRAM])
-        return load(self, _wanted(artifact), artifact)
+        return load(self, lambda: _wanted(artifact), artifact)
 
     def detach(self) -> Delta:
         """Remove our table; raises as `apply` does."""
         need([_PROGRAM])
-        return converge(self, None)
+        return converge(self, lambda: None)
 
-    def read(self) -> State:
-        """Our table, if there is one; raises ProgramError."""
-        for _ in range(_ROUNDS):
-            before, table = generation(), _read_table()
-            if before is not None and before == generation():
-                return State(table=table, generation=before)
-        return State(table=table)
+    @contextmanager
+    def reading(self, *, noted: bool) -> Iterator[Callable[[], State]]:
+        """Our table, if there is one."""
+        now, note = generation(), Note.of_thread(self.target)
+        if noted and now is not None and note is not None and (held := note.read(now)) is not None:
+            yield lambda: State(table=from_note(held), generation=now, noted=True)
+        else:
+            yield _read
 
-    def reread(self, before: State, steps: Sequence[Step]) -> State:
-        """Where ours was the only transaction of nf_tables since `before`, what it made of the table: the kernel takes
-        all of one or nothing.  A table that was made anew is read, so that it is known to be told as it was written.
+    def note(self, state: State) -> None:
+        """The table."""
+        note = Note.of_thread(self.target)
+        if note is None or state.noted:
+            return
+        if state.table is None:
+            note.remove()
+        elif state.generation is not None:
+            note.write(state.generation, to_note(state.table))
+
+    def expected(self, before: State, steps: Sequence[Step]) -> State | None:
+        """What the transaction makes of the table.  None where that is made anew: it is read, so that it is known to be
+        told as it was written.
         """
         (step,) = steps
         if before.table is None or before.generation is None or is_made_anew(step.text):
-            return self.read()
-        expected = following(before.generation)
-        if generation() != expected:
-            return self.read()
-        return State(table=after(before.table, step.text), generation=expected)
+            return None
+        return State(table=after(before.table, step.text), generation=following(before.generation))
+
+    def reread(self, before: State, steps: Sequence[Step], expected: State | None) -> State:
+        """As expected, where ours was the only transaction of nf_tables: the kernel takes all of one or nothing."""
+        return expected if expected is not None and expected.generation == generation() else _read()
 
     def wanted(self, state: State) -> Image | None:
         """The table that is loaded."""
@@ -93,6 +120,14 @@ class NftablesLoader:
     def warnings(self, state: State) -> Sequence[Diagnostic]:
         """None."""
         return ()
+
+
+def _read() -> State:
+    for _ in range(_ROUNDS):
+        before, table = generation(), _read_table()
+        if before is not None and before == generation():
+            return State(table=table, generation=before)
+    return State(table=table)
 
 
 def _read_table() -> Image | None:

@@ -8,7 +8,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from npcompile.netset.cidrs import Family
-from npcompile.runtime.iptables.image import Image, Loaded, asked_sets, loaded, read_kernel_sets, read_kernel_table
+from npcompile.runtime.iptables.image import (
+    Image,
+    KernelSet,
+    Loaded,
+    Table,
+    asked_sets,
+    loaded,
+    read_kernel_sets,
+    read_kernel_table,
+)
 from npcompile.runtime.loader import Step
 
 BUILTIN = ("INPUT", "FORWARD", "OUTPUT")
@@ -81,10 +90,18 @@ class FakeKernel:
         """How often rules ask a set."""
         return sum(asked_sets(lines)[name] for chains in self.tables.values() for lines in chains.values())
 
+    def told_sets(self) -> Mapping[str, KernelSet]:
+        """The sets, as the loader reads them."""
+        return read_kernel_sets(self.listed())
+
+    def told_tables(self) -> Mapping[Family, Table]:
+        """The tables, likewise."""
+        return {family: read_kernel_table(self.saved(family)) for family in Family}
+
     def loaded(self, elsewhere: frozenset[str] = frozenset()) -> Mapping[Family, Loaded]:
-        """As the loader reads it."""
-        sets = read_kernel_sets(self.listed())
-        return {family: loaded(read_kernel_table(self.saved(family)), family, sets, elsewhere) for family in Family}
+        """What that means."""
+        sets = self.told_sets()
+        return {family: loaded(table, family, sets, elsewhere) for family, table in self.told_tables().items()}
 
     def listed(self) -> str:
         """What `ipset list` prints."""

@@ -1,0 +1,83 @@
+"""What an apply leaves for the next one: what nf_tables held, and at which generation.
+
+The kernel counts every transaction, whoever makes it, so that a note stays true for ever: as long as the generation is
+the same, so is what it tells.  Whatever is uncertain about a note makes it one that is not there, and the kernel is
+asked.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from npcompile import __version__
+from npcompile.runtime.bpf.loaded import PLACE
+
+_SO_NETNS_COOKIE = 71  # asm-generic/socket.h
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_MODULE = Path("/sys/module/nf_tables")
+_MOST = 64  # notes: of namespaces that are gone nobody tells
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One loader's note of a network namespace; `counting`: what else it takes for generations to be the same count."""
+
+    path: Path
+    counting: tuple[str, ...]
+
+    @classmethod
+    def of_thread(cls, name: str) -> Note | None:
+        """That of the namespace that this thread is in; None where the kernel has no number for it (before 5.14)."""
+        try:
+            with socket.socket(socket.AF_UNIX) as here:
+                cookie = int.from_bytes(here.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), sys.byteorder)
+            boot = _BOOT.read_text(encoding="ascii").strip()
+        except OSError:
+            return None
+        return cls(PLACE / f"{cookie}.{name}", (__version__, boot, _module()))
+
+    def read(self, generation: int) -> Any:
+        """What was held at that generation; None where the note does not tell."""
+        try:
+            found = json.loads(self.path.read_bytes())
+        except (OSError, ValueError):
+            return None
+        known = isinstance(found, dict) and found.get("counting") == [*self.counting, generation]
+        return found.get("holds") if known else None
+
+    def write(self, generation: int, holds: object) -> None:
+        """Replace the note.  Where it cannot be written, the older one stays, which is as true as ever."""
+        text = json.dumps({"counting": [*self.counting, generation], "holds": holds}, separators=(",", ":"))
+        fresh = self.path.with_name(f".{self.path.name}")
+        with suppress(OSError):
+            PLACE.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not self.path.exists():
+                self._make_room()
+            fresh.touch(mode=0o600)
+            fresh.write_text(text, encoding="utf-8")
+            fresh.replace(self.path)
+
+    def remove(self) -> None:
+        """There is nothing to tell any more."""
+        with suppress(OSError):
+            self.path.unlink(missing_ok=True)
+
+    def _make_room(self) -> None:
+        """Remove the oldest of all namespaces' notes of this name."""
+        others = sorted(PLACE.glob(f"*{self.path.suffix}"), key=lambda path: path.stat().st_mtime_ns)
+        for path in others[: len(others) + 1 - _MOST]:
+            path.unlink()
+
+
+def _module() -> str:
+    """Loaded again, nf_tables counts from the start; the kernel gives no two directories of /sys the same number."""
+    try:
+        return str(_MODULE.stat().st_ino)
+    except OSError:
+        return "built in"
