@@ -10,6 +10,7 @@ from pathlib import Path
 from npcompile.backends.bpf.target import BPF
 from npcompile.backends.filters.limits import BAD_OPTION
 from npcompile.backends.iptables.target import IPTABLES
+from npcompile.collection import no_cycle_collection
 from npcompile.diagnostics.errors import InputError
 from npcompile.diagnostics.model import Diagnostic, diagnose
 from npcompile.driver.exit_codes import Exit
@@ -32,6 +33,7 @@ class Applied:
     exit: Exit = Exit.CLEAN
 
 
+@no_cycle_collection()
 def run_apply(
     directory: str, *, variant: str | None, node: str | None, dry_run: bool, bindings: str | None = None
 ) -> Applied:

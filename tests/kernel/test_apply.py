@@ -24,7 +24,7 @@ from npcompile.frontend import Loaded
 from npcompile.ir.program import Program
 from npcompile.runtime.iptables import IptablesLoader
 from npcompile.runtime.loader import Loader
-from npcompile.runtime.nf_tables import FIRST, INET, IPV4, IPV6, following, generation, may_have_table
+from npcompile.runtime.nf_tables import FIRST, INET, IPV4, IPV6, following, generation, may_have_chain, may_have_table
 from npcompile.runtime.nftables import NftablesLoader
 from npcompile.runtime.programs import locked
 from npcompile.runtime.programs import run as run_step
@@ -189,6 +189,13 @@ def test_the_kernel_tells_of_transactions_and_tables_at_once() -> None:
         assert generation() == following(following(FIRST))
         assert [may_have_table(family, "filter") for family in (INET, IPV4, IPV6)] == [False, True, False]
         assert [may_have_table(family, "theirs") for family in (INET, IPV4, IPV6)] == [True, False, False]
+        chains = [
+            (IPV4, "filter", "FORWARD"),
+            (IPV4, "filter", "theirs"),
+            (IPV6, "filter", "FORWARD"),
+            (INET, "theirs", "forward"),
+        ]
+        assert [may_have_chain(*chain) for chain in chains] == [True, False, False, True]
         run("nft", "-f", "-", text="".join(f"add table inet t{number}\n" for number in range(3000)))
         assert may_have_table(INET, "t2999")
         assert not may_have_table(INET, "t3000")
@@ -212,6 +219,20 @@ def test_another_target_that_is_loaded_is_warned_of_and_detached_alone(tmp_path:
         npcompile(where, "apply", "--detach")
         assert b"npcompile" not in listed(where)
         assert not kernel(where)["ipset"]
+
+
+def test_rules_of_others_are_not_listed_to_know_whether_any_are_ours(tmp_path: Path) -> None:
+    """Whatever else they loaded in the back end of iptables that is ours, too."""
+    ours, ipt = write(BOTH, "nftables", tmp_path / "1"), write(BOTH, "iptables", tmp_path / "2")
+    path = shim(tmp_path / "bin", "iptables-nft-save", 'touch $0.once; exec $real "$@"')
+    with namespace() as where, foreign(where, "nft"):
+        npcompile(where, "apply", ours, path=path)
+        assert not (path / "iptables-nft-save.once").exists()
+        npcompile(where, "apply", ipt, "--variant", "nft")
+        assert b"`iptables` is loaded, too" in npcompile(where, "apply", ours, path=path).stderr
+        assert (path / "iptables-nft-save.once").exists()
+        npcompile(where, "apply", "--detach", "--variant", "nft", "--target", "iptables")
+        npcompile(where, "apply", "--detach", "--target", "nftables")
 
 
 def test_a_restarted_pod_changes_members_only(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from npcompile.backends.iptables.names import is_chain, set_meaning
 from npcompile.diagnostics.errors import InternalError
 from npcompile.netset.cidrs import Family
 
-SET_NAME = re.compile(r"(?<=--match-set )\S+")
+_ASKED = re.compile(r"--match-set (\S+)")
 _FAMILIES = {"inet": Family.V4, "inet6": Family.V6}
 _WHOLE = {Family.V4: "/32", Family.V6: "/128"}
 _COMMANDS = re.compile(
@@ -90,7 +90,7 @@ class KernelSet:
 
 def asked_sets(lines: Iterable[str]) -> Counter[str]:
     """How often lines of chains ask each set."""
-    return Counter(name for line in lines for name in SET_NAME.findall(line))
+    return Counter(_ASKED.findall("\n".join(lines)))
 
 
 def renamed(chains: Table, names: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
@@ -99,7 +99,9 @@ def renamed(chains: Table, names: Mapping[str, str]) -> Mapping[str, tuple[str, 
     if not others:
         return {chain: tuple(lines) for chain, lines in chains.items()}
     return {
-        chain: tuple([SET_NAME.sub(lambda found: others.get(found[0], found[0]), line) for line in lines])
+        chain: tuple(
+            [_ASKED.sub(lambda found: f"--match-set {others.get(found[1], found[1])}", line) for line in lines]
+        )
         for chain, lines in chains.items()
     }
 

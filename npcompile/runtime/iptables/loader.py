@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from npcompile.backends.iptables.names import is_chain
+from npcompile.backends.iptables.names import FORWARD, INPUT, is_chain
 from npcompile.backends.iptables.target import IPSET_FILE, TABLE_FILES
 from npcompile.diagnostics.model import Diagnostic, diagnose
 from npcompile.netset.cidrs import Family
@@ -28,7 +28,7 @@ from npcompile.runtime.iptables.image import (
 )
 from npcompile.runtime.iptables.plan import FamilyDelta, as_loaded, as_written, plan
 from npcompile.runtime.loader import ELSEWHERE, Delta, Step, Stored
-from npcompile.runtime.nf_tables import IPV4, IPV6, following, generation, may_have_table
+from npcompile.runtime.nf_tables import IPV4, IPV6, following, generation, may_have_chain, may_have_table
 from npcompile.runtime.noted import Note
 from npcompile.runtime.programs import need, outputs, started
 
@@ -77,8 +77,15 @@ class IptablesLoader:
         return all(shutil.which(program) for program in self._programs())
 
     def is_loaded(self) -> bool:
-        """Whether there are chains of ours, in either back end."""
-        looks = [command for variant in VARIANTS for family in Family for command in _look_at(variant, family)]
+        """Whether there are chains of ours that packets get to, in either back end."""
+        looks = [
+            command
+            for variant in VARIANTS
+            for family in Family
+            if variant == "legacy"
+            or any(may_have_chain(_NF_TABLES[family], "filter", name) for name in (FORWARD, INPUT))
+            for command in _look_at(variant, family)
+        ]
         return any(is_chain(name) for text in outputs(looks) for name in read_kernel_table(text))
 
     def delta(self, artifact: Stored | None) -> Delta:
