@@ -21,6 +21,8 @@ class Operator(Enum):
     EXISTS = "Exists"
     DOES_NOT_EXIST = "DoesNotExist"
 
+    __hash__ = object.__hash__  # members are singletons, and selectors much used as keys: Enum's own hashes the name
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirement:

@@ -7,8 +7,9 @@ against groups.  Pods on their node's network are in none.  Addresses are points
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from operator import attrgetter
 
 from npcompile.ir.cluster import Pod
@@ -17,14 +18,6 @@ from npcompile.ir.program import Program
 from npcompile.netset.cidrs import Family, every_address, point
 from npcompile.relation.bits import members, set_of
 from npcompile.relation.selection import PodIndex
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
-    """Pods of one namespace that no selector of the program tells apart, and their addresses of both families."""
-
-    pods: tuple[Pod, ...]
-    addresses: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,19 +34,21 @@ class Profile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inventory:
-    """The pods that policies can select, in groups by their numbers in `index`.
+    """The pods that policies can select, in groups by their numbers in `index`, and the groups' addresses, of both
+    families.
 
     `judged`: the groups of the subjects, whose sides are judged here, as a bitset; no other pod is in them.
     """
 
-    groups: tuple[Group, ...]
+    groups: tuple[Sequence[Pod], ...]
+    addresses: tuple[frozenset[int], ...]
     index: PodIndex
     judged: int
 
     @property
     def pods(self) -> Iterator[Pod]:
         """All of them."""
-        return (pod for group in self.groups for pod in group.pods)
+        return chain.from_iterable(self.groups)
 
     @property
     def subjects(self) -> Iterator[Pod]:
@@ -73,10 +68,10 @@ class Inventory:
         selected = 0
         for peer in peers:
             selected |= self.index.peers(home, peer)
-        return frozenset().union(*(self.groups[number].addresses for number in members(selected)))
+        return frozenset().union(*(self.addresses[number] for number in members(selected)))
 
     def _pods(self, numbers: int) -> Iterator[Pod]:
-        return (pod for number in members(numbers) for pod in self.groups[number].pods)
+        return (pod for number in members(numbers) for pod in self.groups[number])
 
 
 def is_subject(pod: Pod, node: str | None) -> bool:
@@ -99,7 +94,8 @@ def take_inventory(program: Program, node: str | None = None) -> Inventory:
         for namespace, _, values in alike
     ]
     return Inventory(
-        groups=tuple([Group(pods=tuple(pods), addresses=_addresses(pods)) for pods in alike.values()]),
+        groups=tuple(alike.values()),
+        addresses=tuple(map(_addresses, alike.values())),
         index=PodIndex.of(labelled, program.cluster.namespaces),
         judged=set_of(number for number, (_, judged, _) in enumerate(alike) if judged),
     )
@@ -116,7 +112,7 @@ def profiles(policies: Iterable[Policy], inventory: Inventory, direction: Direct
     found: dict[tuple[tuple[str, str], ...], tuple[list[Policy], list[Pod]]] = {}
     for number, chosen in isolating.items():
         key = tuple([policy.key for policy in chosen])
-        found.setdefault(key, (chosen, []))[1].extend(inventory.groups[number].pods)
+        found.setdefault(key, (chosen, []))[1].extend(inventory.groups[number])
     return tuple(
         Profile(direction=direction, key=key, policies=tuple(chosen), pods=tuple(pods))
         for key, (chosen, pods) in sorted(found.items(), key=lambda item: item[0])

@@ -85,10 +85,5 @@ class ToPorts:
 
 RuleMatch = InSet | OfProtocol | ToPorts
 
-
-@dataclass(frozen=True, slots=True)
-class Allowance:
-    """What a rule allows, or one alternative of it: packets for which all matches hold.  `rule` is the rule's id."""
-
-    matches: tuple[RuleMatch, ...]
-    rule: str
+Allowance = tuple[str, tuple[RuleMatch, ...]]
+"""A rule's id, and what it allows, or one alternative of it: packets for which all matches hold."""

@@ -41,7 +41,7 @@ class Plan:
     profiles: Mapping[Direction, tuple[Profile, ...]]
     policies: Mapping[Direction, tuple[Policy, ...]]
     profile_chains: Mapping[tuple[Direction, ProfileKey], str]
-    rule_ids: Mapping[tuple[PolicyKey, Direction, int], str]
+    rule_ids: Mapping[tuple[PolicyKey, Direction], tuple[str, ...]]
     isolation_ids: Mapping[tuple[PolicyKey, Direction], str]
     dispatch: Mapping[Direction, str]
 
@@ -59,7 +59,7 @@ class Plan:
             for policy in chosen
             for id_, rule in (
                 (self.isolation_ids[policy.key, direction], None),
-                *((self.rule_ids[policy.key, direction, rule.index], rule) for rule in policy.rules_of(direction)),
+                *zip(self.rule_ids[policy.key, direction], policy.rules_of(direction), strict=True),
             )
         )
         return tuple(sorted(found, key=lambda origin: origin.id))
@@ -87,7 +87,7 @@ def make_plan(program: Program, inventory: Inventory, names: Names) -> Plan:
         )
         for direction, of in found.items()
     }
-    everybody = frozenset[int]().union(*(group.addresses for group in inventory.groups))
+    everybody = frozenset[int]().union(*inventory.addresses)
     return Plan(
         inventory=inventory,
         families=tuple(family for family in Family if in_family(everybody, family)) or tuple(Family),
@@ -99,10 +99,9 @@ def make_plan(program: Program, inventory: Inventory, names: Names) -> Plan:
             for one in of
         },
         rule_ids={
-            (policy.key, direction, rule.index): names.rule(policy, rule)
+            (policy.key, direction): tuple([names.rule(policy, rule) for rule in policy.rules_of(direction)])
             for direction, of in policies.items()
             for policy in of
-            for rule in policy.rules_of(direction)
         },
         isolation_ids={
             (policy.key, direction): names.isolation(policy, direction)
@@ -113,13 +112,11 @@ def make_plan(program: Program, inventory: Inventory, names: Names) -> Plan:
     )
 
 
-def allowances(plan: Plan, policy: Policy, direction: Direction, book: SetBook) -> tuple[Allowance, ...]:
+def allowances(plan: Plan, policy: Policy, direction: Direction, book: SetBook) -> Iterator[Allowance]:
     """What the policy's rules of a direction allow in the book's family, in the rules' order."""
-    return tuple(
-        Allowance(alternative, plan.rule_ids[policy.key, direction, rule.index])
-        for rule in policy.rules_of(direction)
-        for alternative in _alternatives(plan.inventory, policy, rule, book)
-    )
+    for id_, rule in zip(plan.rule_ids[policy.key, direction], policy.rules_of(direction), strict=True):
+        for alternative in _alternatives(plan.inventory, policy, rule, book):
+            yield id_, alternative
 
 
 def _alternatives(inventory: Inventory, policy: Policy, rule: Rule, book: SetBook) -> Iterator[tuple[RuleMatch, ...]]:

@@ -120,16 +120,15 @@ class SetBook:
         return self._asked(made, Side.SOURCE), self._asked(made, Side.DESTINATION)
 
     def _make(self, kind: str, meaning: Part, type_: SetKind, members: Members, *, isolates: bool = False) -> FilterSet:
-        key = (kind, meaning)
-        if key not in self._made:
+        if (made := self._made.get((kind, meaning))) is None:
             capacity = self._capacity.of(len(members)) if self._capacity else None
             unusual = self._capacity is not None and capacity != self._capacity.usual
             named: Part = (meaning, capacity or 0) if unusual else meaning
             name = self._names.set(self.family, kind, named)
-            self._made[key] = FilterSet(
+            made = self._made[kind, meaning] = FilterSet(
                 name=name, kind=type_, family=self.family, members=members, capacity=capacity, isolates=isolates
             )
-        return self._made[key]
+        return made
 
     def _asked(self, made: FilterSet, side: Side) -> InSet:
         return InSet(made.name, made.kind, made.family, side)

@@ -208,9 +208,9 @@ def _profile(
 
 def _lines(allowed: Iterable[Allowance]) -> Iterator[Line]:
     """A line for each allowance, or several, where it has more ports than a line can hold."""
-    for one in allowed:
-        for matches in _fitting(one.matches):
-            yield Line(matches=matches, action=_ALLOWED, rule=one.rule)
+    for rule, alternative in allowed:
+        for matches in _fitting(alternative):
+            yield Line(matches=matches, action=_ALLOWED, rule=rule)
 
 
 def _fitting(matches: tuple[RuleMatch, ...]) -> Iterator[tuple[RuleMatch, ...]]:

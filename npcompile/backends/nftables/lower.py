@@ -132,12 +132,10 @@ def _profile(
 
 def _lines(plan: Plan, policy: Policy, direction: Direction, books: tuple[SetBook, ...]) -> Iterator[Line]:
     """A line for each alternative of each rule, in the rules' order; what names no address stands for both families."""
-    by_rule: dict[str, dict[tuple[Match, ...], None]] = {
-        plan.rule_ids[policy.key, direction, rule.index]: {} for rule in policy.rules_of(direction)
-    }
+    by_rule: dict[str, dict[tuple[Match, ...], None]] = {rule: {} for rule in plan.rule_ids[policy.key, direction]}
     for book in books:
-        for one in allowances(plan, policy, direction, book):
-            by_rule[one.rule].setdefault(tuple(map(_match, one.matches)))
+        for rule, alternative in allowances(plan, policy, direction, book):
+            by_rule[rule].setdefault(tuple(map(_match, alternative)))
     for rule, alternatives in by_rule.items():
         for matches in _merged(alternatives):
             yield Line(matches=matches, action=_ALLOWED[direction], rule=rule)
