@@ -99,6 +99,7 @@ class Judge:
 
         Gives a list that the end fills: for each packet, which of its copies passed, in the order of sending.
         """
+        flood = os.urandom(4)  # what an earlier one sent may still be on its way
         sent: list[bytes] = []
         seen: set[bytes] = set()
         done = Event()
@@ -108,7 +109,7 @@ class Judge:
             while behind:
                 behind -= done.is_set()
                 packet = replace(packets[len(sent) % len(packets)], sport=20000 + len(sent) % 40000)
-                sent.append(len(sent).to_bytes(8))
+                sent.append(flood + len(sent).to_bytes(4))
                 self.lab.near.send(self.lab.frame_heads["near", packet.family] + datagram(packet, sent[-1]))
                 seen.update(frame[-8:] for frame in _waiting(self.lab.far))
 
