@@ -49,6 +49,8 @@ SHAPES = ("shared", "own")
 POD, LOOPBACK = "10.0.0.1", 1
 _FIRST_PEER = 0x0A80_0000
 _CONTEXT = struct.pack("=11I", 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, LOOPBACK)  # struct __sk_buff, as far as ifindex
+NAMES = ("empty", "flow", "new", "remembered", "told", "wrapper", "wrapped")
+PROTOCOLS = {f.TCP: "tcp", f.UDP: "udp"}
 _PASS = -1  # TC_ACT_UNSPEC
 _GROWTH = 1.5
 BURST, BURSTS, TURNS, SOURCES = 2_000, 5, 2, 200
@@ -91,7 +93,7 @@ def peer(number: int) -> str:
     return str(ip_address(_FIRST_PEER + number))
 
 
-def maps_of(entries: int, shape: str) -> bytes:
+def maps_of(entries: int, shape: str, protocol: int) -> bytes:
     """One isolated pod, and as many addresses that may reach its port 80."""
     identities = 50 if shape == "shared" else entries
     classes = [1] * 50 if shape == "shared" else range(1, entries + 1)
@@ -107,16 +109,17 @@ def maps_of(entries: int, shape: str) -> bytes:
         "networks": [],
         "classes": [{"ruleset": 1, "identity": 2 + n, "class": one} for n, one in enumerate(classes)],
         "policy": [
-            {"ruleset": 1, "class": one, "protocol": "tcp", "ports": "80", "rule": 1} for one in sorted(set(classes))
+            {"ruleset": 1, "class": one, "protocol": PROTOCOLS[protocol], "ports": "80", "rule": 1}
+            for one in sorted(set(classes))
         ],
         "rulesets": [{"id": 1, "direction": "ingress", "origin": "s"}],
         "rules": [{"id": 1, "origin": "r"}],
     }, indent=0).encode()  # fmt: skip
 
 
-def loaded(source: str, entries: int, shape: str, stack: ExitStack) -> Object:
+def loaded(source: str, entries: int, shape: str, stack: ExitStack, protocol: int = f.TCP) -> Object:
     """The programs, with maps for so many peers."""
-    artifact = read_maps(maps_of(entries, shape))
+    artifact = read_maps(maps_of(entries, shape, protocol))
     image = pack(artifact, {"a/x": LOOPBACK})
     room = capacity({}, image, artifact)
     made = stack.enter_context(Object(compile_object(source), room.entries))
@@ -139,38 +142,58 @@ def measured(programs: Mapping[str, tuple[Program, bytes]], runs: int, repeat: i
     return {name: median(times) for name, times in found.items()}
 
 
-def open_flow(made: Object) -> None:
-    """The start of a connection through the programs, so that its flow is an open one."""
-    outward, inward = made.program("np_from_pod"), made.program("np_to_pod")
-    for program, frame in (
-        (inward, f.ipv4(peer(0), POD, f.TCP, f.tcp(40000, 80))),
-        (outward, f.ipv4(POD, peer(0), f.TCP, f.tcp(80, 40000, f.SYN | f.ACK))),
-        (inward, f.ipv4(peer(0), POD, f.TCP, f.tcp(40000, 80, f.ACK))),
-    ):
+def frames(protocol: int, port: int = 40000) -> tuple[bytes, bytes, bytes]:
+    """The start of a conversation with the pod, the answer to that, and what follows."""
+    starts, answers, follows = (0,) * 3 if protocol == f.UDP else (f.SYN, f.SYN | f.ACK, f.ACK)
+
+    def header(source: int, destination: int, flags: int) -> bytes:
+        return f.udp(source, destination, bytes(32)) if protocol == f.UDP else f.tcp(source, destination, flags)
+
+    return (
+        f.ipv4(peer(0), POD, protocol, header(port, 80, starts)),
+        f.ipv4(POD, peer(0), protocol, header(80, port, answers)),
+        f.ipv4(peer(0), POD, protocol, header(port, 80, follows)),
+    )
+
+
+def open_flow(made: Object, protocol: int = f.TCP) -> None:
+    """The start of a conversation through the programs, so that its flow is an open one."""
+    for number, frame in enumerate(frames(protocol)):
+        program = made.program("np_from_pod" if number == 1 else "np_to_pod")
         if program.run(frame, _CONTEXT).result != _PASS:
-            sys.exit("a connection cannot be opened")
+            sys.exit("a conversation cannot be opened")
 
 
-def row(shape: str, entries: int, runs: int, repeat: int) -> Row:
-    """What a packet takes with so many peers."""
-    opening = f.ipv4(peer(0), POD, f.TCP, f.tcp(40000, 80))
-    another = f.ipv4(peer(0), POD, f.TCP, f.tcp(40001, 80))
-    later = f.ipv4(peer(0), POD, f.TCP, f.tcp(40000, 80, f.ACK))
+def programs(shape: str, entries: int, stack: ExitStack) -> dict[str, tuple[Program, bytes]]:
+    """What is timed with so many peers."""
+    opening, _, later = frames(f.TCP)
+    another, _, _ = frames(f.TCP, 40001)
+    bare, flows, telling = (
+        loaded(render(Features(events=events, constants={"NP_INSERT": insert})) + WRAPPERS, entries, shape, stack)
+        for events, insert in ((False, 0), (False, 1), (True, 0))
+    )
+    open_flow(flows)
+    return {
+        "empty": (bare.program("empty"), opening),
+        "flow": (flows.program("np_to_pod"), later),
+        "new": (bare.program("np_to_pod"), opening),
+        "remembered": (flows.program("np_to_pod"), another),
+        "told": (telling.program("np_to_pod"), opening),
+        "wrapper": (bare.program("only_random"), opening),
+        "wrapped": (bare.program("random_source"), opening),
+    }
+
+
+def rows(shape: str, runs: int, repeat: int) -> list[Row]:
+    """What a packet takes; all numbers of peers in turn, so that a machine that becomes slower does so for all."""
     with ExitStack() as stack:
-        bare, flows, telling = (
-            loaded(render(Features(events=events, constants={"NP_INSERT": insert})) + WRAPPERS, entries, shape, stack)
-            for events, insert in ((False, 0), (False, 1), (True, 0))
-        )
-        open_flow(flows)
-        times = measured({
-            "empty": (bare.program("empty"), opening),
-            "flow": (flows.program("np_to_pod"), later),
-            "new": (bare.program("np_to_pod"), opening),
-            "remembered": (flows.program("np_to_pod"), another),
-            "told": (telling.program("np_to_pod"), opening),
-            "wrapper": (bare.program("only_random"), opening),
-            "wrapped": (bare.program("random_source"), opening),
-        }, runs, repeat)  # fmt: skip
+        timed = {f"{entries} {name}": one for entries in SIZES for name, one in programs(shape, entries, stack).items()}
+        found = measured(timed, runs, repeat)
+    return [row(shape, entries, {name: found[f"{entries} {name}"] for name in NAMES}) for entries in SIZES]
+
+
+def row(shape: str, entries: int, times: Mapping[str, float]) -> Row:
+    """One number of peers."""
     return Row(
         shape=shape,
         entries=entries,
@@ -257,11 +280,8 @@ def main() -> None:
     print(HEAD)
     over_empty: dict[int, float] = {}
     for shape in SHAPES:
-        found: list[Row] = []
-        for entries in SIZES:
-            found.append(row(shape, entries, options.runs, options.repeat))
-            print(text(found[-1]), flush=True)
-        print(growth(found), flush=True)
+        found = rows(shape, options.runs, options.repeat)
+        print("\n".join([*map(text, found), growth(found)]), flush=True)
         over_empty |= {one.entries: one.random - one.empty for one in found}  # of the larger shape
     if options.no_iptables:
         return

@@ -17,13 +17,13 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from ipaddress import ip_address
+from itertools import product
 from pathlib import Path
 
-from bpf import POD, WRAPPERS, loaded, measured, open_flow, peer
+from bpf import PROTOCOLS, WRAPPERS, frames, loaded, measured, open_flow, peer
 
 from npcompile.backends.bpf.source import Features, render
 from npcompile.runtime.bpf.libbpf import Object, Program
-from tests.kernel import frames as f
 
 MODULE = "github.com/aws/aws-network-policy-agent@v1.4.3"
 SIZES = (1, 10, 1_000, 16_000, 100_000)
@@ -93,30 +93,44 @@ def compiled(text: str, folder: Path) -> bytes:
     return done.stdout
 
 
-def peers_object(text: str, folder: Path, entries: int, stack: ExitStack) -> Object:
+def peers_object(text: str, folder: Path, entries: int, protocol: int, stack: ExitStack) -> Object:
     """The peer's programs, with so many sources that may send to the pod's port 80."""
     made = stack.enter_context(Object(compiled(text, folder), {"ingress_map": entries}))
     state, trie, count = (made.map(name) for name in ("ingress_pod_state_map", "ingress_map", "np_bench"))
     assert state is not None and trie is not None and count is not None
     for key, value in enumerate((_POLICIES_APPLIED, _DEFAULT_ALLOW)):
         state.put(struct.pack("=I", key), value)
-    port = struct.pack("=III", f.TCP, 80, 0) + _NO_MORE * (_PORTS - 1)
+    port = struct.pack("=III", protocol, 80, 0) + _NO_MORE * (_PORTS - 1)
     for n in range(entries):
         trie.put(struct.pack("=I", 32) + ip_address(peer(n)).packed, port)
     count.put(bytes(4), struct.pack("=I", entries))
     return made
 
 
-def programs(bare: Object, flows: Object) -> Mapping[str, tuple[Program, bytes]]:
+def programs(bare: Object, flows: Object, protocol: int) -> Mapping[str, tuple[Program, bytes]]:
     """What is timed."""
-    opening = f.ipv4(peer(0), POD, f.TCP, f.tcp(40000, 80))
-    later = f.ipv4(peer(0), POD, f.TCP, f.tcp(40000, 80, f.ACK))
+    opening, _, later = frames(protocol)
     return {
         "empty": (bare.program("empty"), opening),
         "flow": (flows.program("np_to_pod"), later),
         "new": (bare.program("np_to_pod"), opening),
         "wrapper": (bare.program("only_random"), opening),
         "wrapped": (bare.program("random_source"), opening),
+    }
+
+
+def compared(entries: int, protocol: int, folder: Path, runs: int, repeat: int) -> Mapping[str, float]:
+    """Nanoseconds, ours and, behind "peer", the peer's."""
+    with ExitStack() as stack:
+        features = [Features(events=False, constants={"NP_INSERT": insert}) for insert in (0, 1)]
+        ours = [loaded(render(one) + WRAPPERS, entries, "shared", stack, protocol) for one in features]
+        theirs = [peers_object(source(folder, insert=one), folder, entries, protocol, stack) for one in (False, True)]
+        open_flow(ours[1], protocol)  # the peer's is, by the first packet that is timed
+        both = {"": programs(*ours, protocol), "peer ": programs(*theirs, protocol)}
+        timed = {side + name: one for side, found in both.items() for name, one in found.items()}
+        times = measured(timed, runs, repeat)
+    return times | {
+        f"{side}random": times[f"{side}wrapped"] - times[f"{side}wrapper"] + times["empty"] for side in both
     }
 
 
@@ -128,20 +142,11 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=200_000)
     options = parser.parse_args()
     folder = options.source or downloaded()
-    print(f"{'entries':>8} {'empty':>6}" + "".join(f" {name:>7} {'peer':>5} {'by peer':>14}" for name in ASKED))
-    for entries in SIZES:
-        with ExitStack() as stack:
-            features = [Features(events=False, constants={"NP_INSERT": insert}) for insert in (0, 1)]
-            ours = [loaded(render(one) + WRAPPERS, entries, "shared", stack) for one in features]
-            open_flow(ours[1])
-            theirs = [peers_object(source(folder, insert=one), folder, entries, stack) for one in (False, True)]
-            both = {"": programs(*ours), "peer ": programs(*theirs)}
-            timed = {side + name: one for side, found in both.items() for name, one in found.items()}
-            times = measured(timed, options.runs, options.repeat)
-        for side in both:
-            times[f"{side}random"] = times[f"{side}wrapped"] - times[f"{side}wrapper"] + times["empty"]
-        cells = "".join(cell(times[name], times[f"peer {name}"]) for name in ASKED)
-        print(f"{entries:>8} {times['empty']:>6.0f}{cells}", flush=True)
+    print(f"     {'entries':>8} {'empty':>6}" + "".join(f" {name:>7} {'peer':>5} {'by peer':>14}" for name in ASKED))
+    for (protocol, name), entries in product(PROTOCOLS.items(), SIZES):
+        times = compared(entries, protocol, folder, options.runs, options.repeat)
+        cells = "".join(cell(times[one], times[f"peer {one}"]) for one in ASKED)
+        print(f"{name:<4} {entries:>8} {times['empty']:>6.0f}{cells}", flush=True)
 
 
 def cell(ours: float, theirs: float) -> str:

@@ -179,7 +179,7 @@ static __always_inline int inspect_packet(struct __sk_buff *skb, struct context 
 	unread = read_transport(skb, p, direction);
 
 	/* A flow is the interface's, so that its packets need no further proof of where they are from. */
-	flow = !unread && p->tracked && !reopens(p) ? find_flow(skb, p) : NULL;
+	flow = unread || !p->tracked || reopens(p) ? NULL : c->sought ? c->flow : find_flow(skb, p);
 	if (flow) {
 		bool reply = (flow->direction & 1) != direction;
 
@@ -223,32 +223,43 @@ static __always_inline int inspect_packet(struct __sk_buff *skb, struct context 
 	return reason;
 }
 
-/* The way of most packets: TCP over IPv4 in the middle of an open flow, neither port of which is 0, as each has been a
- * destination.  Such a packet passes here as it would on the long way, which tests compare; 0: that one is to decide.
+/* The way of most packets: TCP and UDP over IPv4 in the middle of a flow in which both ends have sent, so that neither port
+ * is 0, as each has been a destination.  Such a packet passes here as it would on the long way, which tests compare; 0: that
+ * one is to decide, and need not look for the flow again.
  */
-static __always_inline int shortcut(struct __sk_buff *skb, const struct head *head, enum direction direction)
+static __always_inline int shortcut(struct __sk_buff *skb, struct context *c, const struct head *head,
+				    enum direction direction)
 {
 	const struct ipv4 *ip = &head->v4.ip;
-	const union transport *tcp = &head->v4.transport;
-	__u32 length = bpf_ntohs(ip->length), header = (tcp->ports.words >> 4) * 4;
+	const union transport *transport = &head->v4.transport;
+	__u32 length = bpf_ntohs(ip->length), header = UDP_HEADER;
+	__u64 lifetime = NP_STREAM * SECOND;
 
-	if (ip->version_and_words != 0x45 || ip->protocol != TCP || ip->fragment & bpf_htons(0x3FFF))
+	if (ip->version_and_words != 0x45 || ip->fragment & bpf_htons(0x3FFF) || ETHERNET + length > skb->len)
 		return 0;
-	if (ETHERNET + length > skb->len || header < 20 || sizeof(*ip) + header > length)
+	if (ip->protocol == TCP) {
+		header = (transport->ports.words >> 4) * 4;
+		lifetime = NP_TCP_ESTABLISHED * SECOND;
+		if (header < 20 || transport->ports.flags & (SYN | FIN | RST))
+			return 0;
+	} else if (ip->protocol != UDP) {
 		return 0;
-	if (tcp->ports.flags & (SYN | FIN | RST))
+	}
+	if (sizeof(*ip) + header > length)
 		return 0;
 	struct flow4_key key = {
 		.ifindex = skb->ifindex,
 		.pod = direction == EGRESS ? ip->source : ip->destination,
 		.peer = direction == EGRESS ? ip->destination : ip->source,
-		.pod_port = direction == EGRESS ? tcp->ports.source : tcp->ports.destination,
-		.peer_port = direction == EGRESS ? tcp->ports.destination : tcp->ports.source,
-		.protocol = TCP,
+		.pod_port = direction == EGRESS ? transport->ports.source : transport->ports.destination,
+		.peer_port = direction == EGRESS ? transport->ports.destination : transport->ports.source,
+		.protocol = ip->protocol,
 	};
 	struct flow *flow = bpf_map_lookup_elem(&np_flows4, &key);
-	__u64 now = clock(), expires = now + NP_TCP_ESTABLISHED * SECOND;
+	__u64 now = clock();
 
+	c->sought = true;
+	c->flow = flow;
 	if (!flow || flow->state != (REPLIED | CONFIRMED) || flow->expires <= now)
 		return 0;
 #if NP_RECHECK
@@ -258,8 +269,8 @@ static __always_inline int shortcut(struct __sk_buff *skb, const struct head *he
 	if (!state || flow->generation != state->generation)
 		return 0;
 #endif
-	if (expires >= flow->expires + SECOND)
-		flow->expires = expires;
+	if (now + lifetime >= flow->expires + SECOND)
+		flow->expires = now + lifetime;
 	return (flow->direction & 1) == direction ? ESTABLISHED : REPLY;
 }
 
@@ -283,7 +294,7 @@ static __always_inline int inspect(struct __sk_buff *skb, struct context *c, enu
 #endif
 	if (!v4)
 		return ETHERTYPE;
-	reason = NP_SHORTCUT ? shortcut(skb, v4, direction) : 0;
+	reason = NP_SHORTCUT ? shortcut(skb, c, v4, direction) : 0;
 	if (reason)
 		return reason;
 	p->transport = v4->v4.transport;

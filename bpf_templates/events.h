@@ -8,6 +8,8 @@ struct context {
 	const struct endpoint_slot *own;
 	const struct state *state;
 	__u64 generation;
+	struct flow *flow; /* if it was sought already */
+	bool sought;
 	__u32 slot;
 	__u32 peer_identity;
 	__u32 rule;

@@ -50,7 +50,7 @@ struct bucket { /* of all tables but ENDPOINTS */
 struct state {
 	__u64 generation; /* its low bit is the slot that counts */
 	__u64 multiplier; /* of the tables' hash */
-	__u32 mask[TABLES]; /* of the hash: a table, or a half of one, has so many buckets, and STEPS */
+	__u32 size[TABLES]; /* of a table, or of a half: so many buckets in which keys belong, and behind them STEPS */
 };
 
 struct network4_key {

@@ -36,6 +36,7 @@
 #define RST 0x04
 #define ACK 0x10
 #define SCTP_INIT 1
+#define UDP_HEADER 8 /* bytes */
 
 /* RFC 826, for Ethernet and IPv4. */
 struct arp {

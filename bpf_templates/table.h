@@ -19,7 +19,7 @@ static __always_inline __u32 first_bucket(const struct state *state, enum table 
 
 	for (int i = 0; i < words; i++)
 		hash = (hash ^ key[i]) * state->multiplier;
-	return (__u32)(hash >> 32) & state->mask[table];
+	return (hash >> 32) * state->size[table] >> 32;
 }
 
 /* The number at a key; 0: none. */
@@ -27,7 +27,7 @@ static __always_inline __u32 find(void *map, const struct state *state, enum tab
 				  int words)
 {
 	const int places = WORDS / (words + 1);
-	__u32 at = slot * (state->mask[table] + STEPS) + first_bucket(state, table, key, words), number = 0;
+	__u32 at = slot * (state->size[table] + STEPS) + first_bucket(state, table, key, words), number = 0;
 
 	for (int step = 0; step < STEPS; step++) {
 		struct bucket *bucket = bpf_map_lookup_elem(map, &at);

@@ -23,7 +23,7 @@ from tests.kernel.wire import entered, namespace, run
 
 PASS, DROP = -1, 2  # TC_ACT_UNSPEC, TC_ACT_SHOT
 FORWARDED = 1  # an interface that packets come from which the node forwards: any other than 0, which is the node
-HASHING = Hashing(multiplier=0x9E37_79B9_7F4A_7C15, masks={table.name: 1023 for table in HASHED})
+HASHING = Hashing(multiplier=0x9E37_79B9_7F4A_7C15, sizes={table.name: 1024 for table in HASHED})
 SIZES = {table.name: 4096 for table in TRIES} | {
     "np_flows4": 4096,
     "np_flows6": 4096,

@@ -288,7 +288,7 @@ def crowded(image: Image) -> Hashing:
     """Of tables of 64 buckets, in each of which some key lies behind its own bucket."""
     dice = random.Random(1)
     for _ in range(1000):
-        hashing = Hashing(multiplier=dice.getrandbits(64) | 1, masks={table.name: 63 for table in HASHED})
+        hashing = Hashing(multiplier=dice.getrandbits(64) | 1, sizes={table.name: 64 for table in HASHED})
         halves = {table: table.fill(image[table.name], hashing) for table in PACKED}
         if all(half and displaced(table, half, hashing) for table, half in halves.items()):
             return hashing
@@ -362,7 +362,7 @@ def test_all_keys_of_a_map_that_programs_change(batch: int, monkeypatch: pytest.
 
 def test_interfaces_that_belong_into_one_bucket() -> None:
     """Each is judged as its own pod, also when another goes that was found before it; and there is room for four."""
-    hashing = Hashing(multiplier=HASHING.multiplier, masks=HASHING.masks | {INTERFACES.name: 0})
+    hashing = Hashing(multiplier=HASHING.multiplier, sizes=HASHING.sizes | {INTERFACES.name: 1})
     pods = [
         {"pod": f"n/{n}", "id": 1 + n, "egress": 0, "ingress": 0, "addresses": [f"10.0.0.{1 + n}"]} for n in range(5)
     ]

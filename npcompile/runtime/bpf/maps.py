@@ -97,8 +97,8 @@ def read_generation(maps: Mapping[str, Map]) -> int:
 
 def read_hashing(maps: Mapping[str, Map]) -> Hashing:
     """Where keys lie in the tables, from when these maps were made."""
-    _, multiplier, *masks = _STATE.unpack(_state(maps))
-    return Hashing(multiplier=multiplier, masks={table.name: mask for table, mask in zip(HASHED, masks, strict=True)})
+    _, multiplier, *sizes = _STATE.unpack(_state(maps))
+    return Hashing(multiplier=multiplier, sizes={table.name: size for table, size in zip(HASHED, sizes, strict=True)})
 
 
 def _state(maps: Mapping[str, Map]) -> bytes:
@@ -109,8 +109,8 @@ def _state(maps: Mapping[str, Map]) -> bytes:
 
 def set_state(maps: Mapping[str, Map], generation: int, hashing: Hashing) -> None:
     """Write what the programs read first."""
-    masks = (hashing.masks[table.name] for table in HASHED)
-    maps[STATE].put(_FIRST, _STATE.pack(generation, hashing.multiplier, *masks))
+    sizes = (hashing.sizes[table.name] for table in HASHED)
+    maps[STATE].put(_FIRST, _STATE.pack(generation, hashing.multiplier, *sizes))
 
 
 def set_generation(maps: Mapping[str, Map], generation: int) -> None:

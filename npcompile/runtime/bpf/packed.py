@@ -1,7 +1,7 @@
 """The tables of exact matches, as `bpf_templates/table.h` reads them: hash tables of ours in the kernel's arrays.
 
 A packed table holds numbers of 32 bits, none of them 0, at keys of a few words.  It has two halves, one for each slot
-of a generation; a half is a power of two of buckets, a cache line each, and a few more behind the last.  A key lies in
+of a generation; a half is an array of buckets, a cache line each, and a few more behind the last.  A key lies in
 the bucket that its hash says, or in one of the next few where that one, and all between, are full.
 
 A spread table has so many buckets once, each of which holds one entry or none.  An entry comes and goes by itself: it
@@ -21,7 +21,8 @@ STEPS = 4  # buckets in which a key may lie
 _WORDS = 16  # of a bucket
 BUCKET = WORD * _WORDS  # bytes
 _BITS = 64
-_LEAST = 16  # buckets
+_LEAST = 64  # buckets
+_GROWTH = 8  # one in so many buckets is added where keys have no place
 _SPARE = 8  # buckets of a spread table for each entry
 _ATTEMPTS = 4
 
@@ -36,8 +37,8 @@ class Hashed(ABC):
     words: int
 
     @abstractmethod
-    def mask(self, count: int) -> int:
-        """For so many entries: how many buckets, less one, a power of two."""
+    def size(self, count: int) -> int:
+        """In how many buckets so many keys may belong, at least."""
 
     @abstractmethod
     def has_room(self, entries: Slots, hashing: Hashing) -> bool:
@@ -53,9 +54,9 @@ class Packed(Hashed):
         """How many keys a bucket has room for."""
         return _WORDS // (self.words + 1)
 
-    def mask(self, count: int) -> int:
-        """Of a half: so many keys take three of four places, at most."""
-        return max(_LEAST, 1 << (count * 4 // 3 // self.places).bit_length()) - 1
+    def size(self, count: int) -> int:
+        """Of a half: they take three of four places, at most.  More room would be more memory to miss."""
+        return max(_LEAST, -(-count * 4 // 3 // self.places))
 
     def has_room(self, entries: Slots, hashing: Hashing) -> bool:
         """Whether no key would have to lie farther from where it belongs than is looked for."""
@@ -102,9 +103,9 @@ class Packed(Hashed):
 class Spread(Hashed):
     """A table of values of any size, written an entry at a time."""
 
-    def mask(self, count: int) -> int:
+    def size(self, count: int) -> int:
         """So much room that hardly ever all buckets of a key are taken by others."""
-        return max(_LEAST, 1 << (_SPARE * count - 1).bit_length()) - 1
+        return max(_LEAST, _SPARE * count)
 
     def has_room(self, entries: Slots, hashing: Hashing) -> bool:
         """Whether each finds a free bucket, one after the other."""
@@ -128,21 +129,21 @@ class Spread(Hashed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hashing:
-    """Where the keys of the tables of one set of maps belong.  `masks`: by the name of the table's map."""
+    """Where the keys of the tables of one set of maps belong.  `sizes`: by the name of the table's map."""
 
     multiplier: int
-    masks: Mapping[str, int]
+    sizes: Mapping[str, int]
 
     def buckets(self, table: Hashed) -> int:
         """How many a table has, or a half of one."""
-        return self.masks[table.name] + STEPS
+        return self.sizes[table.name] + STEPS
 
     def bucket(self, table: Hashed, key: bytes) -> int:
         """The first one for a key, from the start of the table or of the half."""
         number = 0
         for word in struct.unpack(f"={table.words}I", key):
             number = (number ^ word) * self.multiplier % (1 << _BITS)
-        return number >> (_BITS // 2) & self.masks[table.name]
+        return (number >> _BITS // 2) * self.sizes[table.name] >> _BITS // 2
 
 
 def arrange(held: Mapping[Hashed, Sequence[Slots]], most: int) -> Hashing | Hashed:
@@ -151,13 +152,13 @@ def arrange(held: Mapping[Hashed, Sequence[Slots]], most: int) -> Hashing | Hash
 
     The multiplier is a random one, so that who may choose addresses cannot arrange collisions.
     """
-    masks = {table.name: table.mask(max(map(len, images), default=0)) for table, images in held.items()}
+    sizes = {table.name: table.size(max(map(len, images), default=0)) for table, images in held.items()}
     while True:
         for table in held:
-            if masks[table.name] >= most:
+            if sizes[table.name] > most:
                 return table
         for _ in range(_ATTEMPTS):
-            hashing = Hashing(multiplier=secrets.randbits(_BITS) | 1, masks=masks)
+            hashing = Hashing(multiplier=secrets.randbits(_BITS) | 1, sizes=sizes)
             crowded = [
                 table.name
                 for table, images in held.items()
@@ -165,4 +166,4 @@ def arrange(held: Mapping[Hashed, Sequence[Slots]], most: int) -> Hashing | Hash
             ]
             if not crowded:
                 return hashing
-        masks = masks | {name: 2 * masks[name] + 1 for name in crowded}
+        sizes = sizes | {name: sizes[name] + sizes[name] // _GROWTH for name in crowded}
