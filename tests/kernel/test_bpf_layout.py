@@ -163,7 +163,7 @@ def test_values(structs: Mapping[str, Fields], table: layout.Table) -> None:
 
 def test_state_and_buckets(structs: Mapping[str, Fields]) -> None:
     state = structs["state"]
-    assert state == {"": (0, 40), "generation": (0, 8), "multiplier": (8, 8), "mask": (16, 4 * len(layout.HASHED))}
+    assert state == {"": (0, 40), "generation": (0, 8), "multiplier": (8, 8), "size": (16, 4 * len(layout.HASHED))}
     assert structs["bucket"][""][1] == BUCKET
 
 
