@@ -25,6 +25,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import ip_address
 from itertools import product
 from pathlib import Path
@@ -53,6 +54,7 @@ NAMES = ("empty", "flow", "new", "remembered", "told", "wrapper", "wrapped")
 PROTOCOLS = {f.TCP: "tcp", f.UDP: "udp"}
 _PASS = -1  # TC_ACT_UNSPEC
 _GROWTH = 1.5
+_compiled = cache(compile_object)
 BURST, BURSTS, TURNS, SOURCES = 2_000, 5, 2, 200
 
 WRAPPERS = f"""
@@ -122,7 +124,7 @@ def loaded(source: str, entries: int, shape: str, stack: ExitStack, protocol: in
     artifact = read_maps(maps_of(entries, shape, protocol))
     image = pack(artifact, {"a/x": LOOPBACK})
     room = capacity({}, image, artifact)
-    made = stack.enter_context(Object(compile_object(source), room.entries))
+    made = stack.enter_context(Object(_compiled(source), room.entries))
     start({name: found for name in MAPS if (found := made.map(name)) is not None}, image, 0, room.hashing)
     count = made.map("np_bench")
     assert count is not None

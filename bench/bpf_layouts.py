@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from npcompile.backends.bpf.source import Features, render
 from npcompile.netset.cidrs import Family
 from npcompile.runtime.bpf.compile import compile_object
-from npcompile.runtime.bpf.layout import ADDRESSES, PACKED, POLICY
+from npcompile.runtime.bpf.layout import ADDRESSES, HASHED, POLICY
 from npcompile.runtime.bpf.libbpf import LOCK, Object
 from npcompile.runtime.bpf.maps import STATE, set_state, write_half
 from npcompile.runtime.bpf.packed import Hashing, Packed, Slots, arrange
@@ -207,7 +207,7 @@ def measured(entries: int, runs: int, repeat: int) -> dict[str, float]:
     names = ("draw", *(name for programs in QUESTIONS.values() for name in programs.values()))
     found: dict[str, list[int]] = {name: [] for name in names}
     filled = tables(entries)
-    hashing = arrange({table: [held for one, held in filled.values() if one is table] for table in PACKED}, 1 << 20)
+    hashing = arrange({table: [held for one, held in filled.values() if one is table] for table in HASHED}, 1 << 20)
     assert isinstance(hashing, Hashing)
     room = {name: 2 * hashing.buckets(table) for name, (table, _) in filled.items()}
     room |= {name: 1 << (2 * len(pairs) - 1).bit_length() for name, pairs in held.items() if "np_port" not in name}
