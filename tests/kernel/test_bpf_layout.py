@@ -129,6 +129,29 @@ def test_identities(structs: Mapping[str, Fields], image: layout.Image) -> None:
         assert field(key, fields, "address") == ip_address(network).packed
 
 
+def test_networks_of_one_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the table of addresses, behind what is known of the address itself, unless there are too many of them."""
+    maps = read_maps(
+        document(
+            addresses=[{"address": "10.0.0.1", "identity": 1}],
+            networks=[
+                {"network": one, "identity": number}
+                for number, one in enumerate(
+                    ("10.0.0.0/24", "10.0.0.1/32", "10.0.0.2/32", "10.0.0.4/31", "2001:db8::1/128"), 2
+                )
+            ],
+        )
+    )
+    image = layout.pack(maps, {}, frozenset([ip_address("10.0.0.2")]))
+    addresses = {str(ip_address(key)): number(slot) for key, slot in image["np_addresses4"].items()}
+    assert addresses == {"10.0.0.1": 1, "10.0.0.2": 4 | layout.OWN_NODE}
+    assert {key[0] for key in image["np_networks4"]} == {24, 31}
+    assert {key[0] for key in image["np_networks6"]} == {128}
+    assert not image["np_addresses6"]
+    monkeypatch.setattr(layout, "_MOST_AS_ADDRESSES", 4)
+    assert {key[0] for key in layout.pack(maps, {})["np_networks4"]} == {24, 31, 32}
+
+
 def test_rules(structs: Mapping[str, Fields], image: layout.Image) -> None:
     assert image["np_classes"] == {struct.pack("=II", 21, 31): struct.pack("=I", 51)}
     # The third word of a key: the port's two bytes as a packet has them, the protocol, and nothing.

@@ -390,3 +390,25 @@ def test_interfaces_that_belong_into_one_bucket() -> None:
             assert told(b, place)[place] is Reason.NOT_ISOLATED
         assert told(b, 1) == [Reason.NO_ENDPOINT] * 4
         assert told(b, 4)[3] is Reason.SPOOFED_SOURCE  # the fifth took the place of the second
+
+
+def test_blocks_of_one_address() -> None:
+    """Of both families, inside of larger ones that are allowed something else."""
+    blocks = {"192.0.2.0/24": 2, "192.0.2.7/32": 3, "2001:db8::/64": 2, "2001:db8::7/128": 3}
+    data = document(
+        endpoints=[{"pod": "n/a", "id": 1, "egress": 1, "ingress": 0, "addresses": [A, "fd00::1"]}],
+        addresses=[{"address": A, "identity": 1}, {"address": "fd00::1", "identity": 1}],
+        networks=[{"network": block, "identity": identity} for block, identity in sorted(blocks.items())],
+        classes=[{"ruleset": 1, "identity": identity, "class": identity} for identity in (2, 3)],
+        policy=[
+            {"ruleset": 1, "class": identity, "protocol": "udp", "ports": str(port), "rule": 1}
+            for identity, port in ((2, 53), (3, 54))
+        ],
+    )
+    with bench() as b:
+        b.bind(data)
+        for other, open_port in (("192.0.2.7", 54), ("192.0.2.8", 53), ("2001:db8::7", 54), ("2001:db8::8", 53)):
+            for port in (53, 54):
+                head = f.udp(40000, port)
+                frame = f.ipv4(A, other, f.UDP, head) if "." in other else f.ipv6("fd00::1", other, f.UDP, head)
+                assert b.out(frame) is (Reason.ALLOWED_BY_RULE if port == open_port else Reason.NO_RULE), (other, port)

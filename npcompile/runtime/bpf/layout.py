@@ -23,6 +23,7 @@ MIXED = 0xFFFF_FFFF
 _NUMBERS = {None: 0, Protocol.TCP: 6, Protocol.UDP: 17, Protocol.SCTP: 132}
 _PORTS = 1 << 16
 _EVERY_PORT = 0  # in a key of `np_policy`
+_MOST_AS_ADDRESSES = 1 << 20  # networks; with as many addresses, which `emit` allows, they fit into one table
 _RANGE_KEY = struct.Struct("=IIH")  # and the port
 _PORT_BITS = 16
 
@@ -74,7 +75,11 @@ def word(number: int) -> bytes:
 
 
 def pack(maps: Maps, interfaces: Mapping[str, int], node_addresses: frozenset[Address] = frozenset()) -> Image:
-    """The image of an artifact: `interfaces` are those of bound pods; the node has `node_addresses`, too."""
+    """The image of an artifact: `interfaces` are those of bound pods; the node has `node_addresses`, too.
+
+    Networks of one address are found faster as addresses.  Of IPv6 they are not among those: what is, neighbour
+    discovery takes for the cluster's own.
+    """
     image: dict[str, dict[bytes, bytes]] = {name: {} for name in NAMES}
     ranged = {ruleset for (ruleset, _), entries in maps.policy.items() if any(_is_range(one) for one in entries)}
     for one in maps.endpoints.values():
@@ -84,9 +89,13 @@ def pack(maps: Maps, interfaces: Mapping[str, int], node_addresses: frozenset[Ad
     for address in {*maps.addresses, *own}:
         number = identity_of(maps, address) | (OWN_NODE if address in own else 0)
         image[ADDRESSES[family_of(address)].name][address.packed] = word(number)
+    as_addresses = len(maps.networks) <= _MOST_AS_ADDRESSES
     for network, identity in maps.networks.items():
-        key = word(network.prefixlen) + network.network_address.packed
-        image[NETWORKS[family_of(network)].name][key] = word(identity)
+        address, family = network.network_address, family_of(network)
+        if family is Family.V4 and network.prefixlen == network.max_prefixlen and as_addresses:
+            image[ADDRESSES[family].name].setdefault(address.packed, word(identity))
+        else:
+            image[NETWORKS[family].name][word(network.prefixlen) + address.packed] = word(identity)
     for (ruleset, identity), peer_class in maps.classes.items():
         image[CLASSES.name][struct.pack("=II", ruleset, identity)] = word(peer_class)
     for (ruleset, peer_class), entries in maps.policy.items():
