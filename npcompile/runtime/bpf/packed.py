@@ -23,6 +23,7 @@ BUCKET = WORD * _WORDS  # bytes
 _BITS = 64
 _LEAST = 64  # buckets
 _GROWTH = 8  # one in so many buckets is added where keys have no place
+_SMALL = 3  # places in a bucket
 _SPARE = 8  # buckets of a spread table for each entry
 _ATTEMPTS = 4
 
@@ -55,8 +56,11 @@ class Packed(Hashed):
         return _WORDS // (self.words + 1)
 
     def size(self, count: int) -> int:
-        """Of a half: they take three of four places, at most.  More room would be more memory to miss."""
-        return max(_LEAST, -(-count * 4 // 3 // self.places))
+        """Of a half: they take every other place, so that others come and go before one finds none; or every third,
+        where buckets are so small that they crowd sooner.
+        """
+        room = 2 if self.places > _SMALL else 3
+        return max(_LEAST, -(-room * count // self.places))
 
     def has_room(self, entries: Slots, hashing: Hashing) -> bool:
         """Whether no key would have to lie farther from where it belongs than is looked for."""
