@@ -11,6 +11,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#define LAYOUT 1 /* a new number for each change of what maps hold, or of where it lies there */
 #define SLOTS 2
 #define MIXED 0xFFFFFFFFU    /* a rule: the Service's backends differ */
 #define OWN_NODE 0x80000000U /* a bit of an identity: the address is this node's */
@@ -146,6 +147,7 @@ static __always_inline __u32 of_slot(const __u32 *slots, __u32 slot)
 		__type(value, value_type);                                                                             \
 	} name SEC(".maps")
 
+MAP(np_layout, BPF_MAP_TYPE_ARRAY, __u32, __u32, LAYOUT, 0); /* its size is what it says */
 MAP(np_state, BPF_MAP_TYPE_ARRAY, __u32, struct state, 1, 0);
 MAP(np_endpoints, BPF_MAP_TYPE_ARRAY, __u32, struct endpoint, 1, 0);
 MAP(np_addresses4, BPF_MAP_TYPE_ARRAY, __u32, struct bucket, 1, BPF_F_MMAPABLE);

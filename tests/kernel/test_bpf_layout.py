@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import struct
@@ -19,7 +20,9 @@ from npcompile.readers.bpf_maps import Maps, read_maps
 from npcompile.runtime.bpf import layout
 from npcompile.runtime.bpf.compile import compile_object
 from npcompile.runtime.bpf.events import EVENT_SIZE, EVENTS_LOST, Reason, decode
+from npcompile.runtime.bpf.maps import LAYOUT
 from npcompile.runtime.bpf.packed import BUCKET, WORD
+from tests.conftest import ROOT
 from tests.kernel.bpf import document
 from tests.kernel.wire import run
 
@@ -182,6 +185,17 @@ def test_values(structs: Mapping[str, Fields], table: layout.Table) -> None:
     assert (key, value) == (slots[0], b"".join(pair))
     assert (slots[1], fields[""][1]) == (2 * table.slot, key + 2 * table.slot)
     assert table.split(value) == pair
+
+
+def test_the_number_of_the_layout() -> None:
+    """Where this fails, `LAYOUT` needs another number, in C and in Python, unless all entries mean and lie as before.
+
+    It is what keeps artifacts and loaders of two versions from reading each other's maps.
+    """
+    text = "".join((ROOT / "bpf_templates" / name).read_text(encoding="utf-8") for name in ("layout.h", "table.h"))
+    code = re.sub(r"/\*.*?\*/|\s+", "", text, flags=re.DOTALL)
+    assert f"#defineLAYOUT{LAYOUT}#" in code
+    assert hashlib.sha256(code.encode()).hexdigest()[:16] == "3a05d98af10d1a84"
 
 
 def test_state_and_buckets(structs: Mapping[str, Fields]) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from npcompile.backends.bpf import BpfTarget
+from npcompile.backends.bpf.target import SOURCE_FILE
 from npcompile.backends.target import Established, Options
 from npcompile.diagnostics.errors import InputError
 from npcompile.ir.flow import Flow
@@ -25,6 +26,7 @@ from npcompile.runtime.bpf import maps as maps_module
 from npcompile.runtime.bpf.libbpf import Map
 from npcompile.runtime.bpf.loaded import Here
 from npcompile.runtime.bpf.loader import BpfLoader
+from npcompile.runtime.bpf.maps import LAYOUT
 from npcompile.runtime.loader import LEFT_BEHIND, Delta, LoadError, Stored
 from tests.kernel.applying import BOTH, EGRESS_ONLY, INGRESS_ONLY, WIDER, allows, having, policy
 from tests.kernel.test_bpf_apply import ASKED, BINDINGS, LOADER, Node, assert_says, made
@@ -293,18 +295,24 @@ def test_a_filter_that_somebody_removed_is_put_back(hook: str) -> None:
 
 
 def test_maps_of_another_version_are_not_taken_for_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor are programs of such a version loaded, that an artifact holds."""
+    ours = artifact(BOTH)
+    source = ours.files[SOURCE_FILE]
+    other = source.replace(f"#define LAYOUT {LAYOUT} ".encode(), f"#define LAYOUT {LAYOUT + 1} ".encode())
+    assert other != source
+    theirs = replace(ours, files={**ours.files, SOURCE_FILE: other})
     with made():
-        load(artifact(BOTH))
+        load(ours)
         with monkeypatch.context() as patched:
-            patched.setattr(transition, "fits", lambda maps: not maps)
+            patched.setattr(maps_module, "LAYOUT", LAYOUT + 1)
             with pytest.raises(InputError, match="another version"):
                 load(artifact(WIDER))
             assert len(attach.attached()) == 2
             load(None)
-            assert attach.attached() == {} and Here.of_thread().is_empty()
-            with pytest.raises(LoadError, match="another version") as raised:
-                load(artifact(BOTH))
-            assert raised.value.restored and Here.of_thread().is_empty()
+        assert attach.attached() == {} and Here.of_thread().is_empty()
+        with pytest.raises(LoadError, match="another version") as raised:
+            load(theirs)
+        assert raised.value.restored and Here.of_thread().is_empty()
 
 
 def test_programs_whose_maps_nobody_knows_any_more_are_not_taken_away_by_a_failure(

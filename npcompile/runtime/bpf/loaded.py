@@ -22,13 +22,13 @@ from pathlib import Path
 from npcompile.readers.bpf_maps import Maps, read_maps
 from npcompile.runtime.bpf.layout import NAMES
 from npcompile.runtime.bpf.libbpf import Map, Object, Program, pin, pinned
-from npcompile.runtime.bpf.maps import STATE
+from npcompile.runtime.bpf.maps import LAYOUT_MAP, STATE
 
 PLACE = Path("/run/npcompile")
 _PINS = PLACE / "bpf"
 FLOWS = ("np_flows4", "np_flows6")
 RULE_HITS, REASON_HITS, EVENTS = "np_rule_hits", "np_reason_hits", "np_events"
-MAPS = (STATE, *NAMES, *FLOWS, RULE_HITS, REASON_HITS, EVENTS)
+MAPS = (LAYOUT_MAP, STATE, *NAMES, *FLOWS, RULE_HITS, REASON_HITS, EVENTS)
 _CURRENT, _STALE = "current.json", "stale.json"
 _SO_NETNS_COOKIE = 71  # asm-generic/socket.h
 _PROGRAMS = ("np_from_pod", "np_to_pod")

@@ -15,11 +15,12 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from npcompile.runtime.bpf.layout import ENDPOINTS, HASHED, INTERFACES, PACKED, TABLES, TRIES, Image, Table, seen, word
+from npcompile.runtime.bpf.layout import ENDPOINTS, HASHED, INTERFACES, PACKED, TABLES, Image, Table, seen, word
 from npcompile.runtime.bpf.libbpf import Map, wait_for_programs
 from npcompile.runtime.bpf.packed import BUCKET, WORD, Hashing, Packed, Slots, Spread
 
 STATE = "np_state"
+LAYOUT_MAP, LAYOUT = "np_layout", 1
 _STATE = struct.Struct(f"=QQ{len(HASHED)}I{len(HASHED) % 2 * WORD}x")
 _FIRST = bytes(4)  # the only key of an array of one
 
@@ -81,12 +82,8 @@ class Change:
 
 
 def fits(maps: Mapping[str, Map]) -> bool:
-    """Whether the maps, if there are any, are as this version knows them."""
-    sizes = {table.name: 2 * table.slot for table in TRIES} | {ENDPOINTS.name: WORD + 2 * ENDPOINTS.slot}
-    sizes |= {packed.name: BUCKET for packed in PACKED} | {STATE: _STATE.size}
-    return not maps or (
-        STATE in maps and all(maps[name].value_size == size for name, size in sizes.items() if name in maps)
-    )
+    """Whether the maps, if there are any, are as this version knows them, and so the programs that have them."""
+    return not maps or (LAYOUT_MAP in maps and maps[LAYOUT_MAP].max_entries == LAYOUT)
 
 
 def read_generation(maps: Mapping[str, Map]) -> int:

@@ -28,6 +28,7 @@ from npcompile.runtime.bpf.layout import ENDPOINTS, NAMES, Image, unisolated, wo
 from npcompile.runtime.bpf.libbpf import Map, Object, Program, wait_for_programs
 from npcompile.runtime.bpf.loaded import EVENTS, FLOWS, REASON_HITS, Bound, Current, Here, close
 from npcompile.runtime.bpf.maps import (
+    LAYOUT_MAP,
     STATE,
     change,
     fits,
@@ -178,7 +179,7 @@ def _move(here: Here, before: Loaded, datapath: Datapath) -> None:
     with opened(here, before.current) as old:
         kept = {name: old.maps[name] for name in _KEPT if name in old.maps}
         with Object(datapath.object, datapath.room.entries, kept) as loaded:
-            maps = {name: found for name in (STATE, *NAMES) if (found := loaded.map(name)) is not None}
+            maps = {name: found for name in (LAYOUT_MAP, STATE, *NAMES) if (found := loaded.map(name)) is not None}
             if not fits(maps):
                 raise OSError(errno.EPROTO, "the artifact's programs are those of another version of npcompile")
             start(maps, before.image, before.generation, datapath.room.hashing)
