@@ -204,13 +204,13 @@ def test_without_ipv6_nothing_is_left_to_do(node: Node) -> None:
     assert [step.command for step in LOADER.apply(with_ipv6).steps][1:] == [("bpf", "map", "np_addresses6")]
 
 
-def sends(frame: bytes, repeat: int = 1) -> bool:
+def sends(frame: bytes, repeat: int = 1, at: str = "to1") -> bool:
     here = Here.of_thread()
     current = here.current()
     assert current is not None
     programs = here.programs(current.pins)
     try:
-        index = attach.interfaces()["to1"]
+        index = attach.interfaces()[at]
         context = b"".join(n.to_bytes(4, "little") for n in (0, 0, 0, 0, 0, 0, 0, 0, 0, 1, index))
         return programs["np_from_pod"].run(frame, context, repeat).result == PASS
     finally:

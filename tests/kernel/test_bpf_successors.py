@@ -101,3 +101,23 @@ def test_a_failure_that_is_rolled_back_forgets_no_flow_of_before(node: Node, mon
         with pytest.raises(Exception, match="refused by the test"):
             LOADER.apply(stored(EGRESS_ONLY, "bpf"))
     assert sends(LATER)
+
+
+def test_another_pod_at_once_under_a_policy_that_stays(node: Node) -> None:
+    """Not an entry changes but whose they are."""
+    LOADER.apply(stored(CLOSED, "bpf"))
+    assert sends(LATER)
+    heir = stored(heir_of(CLOSED), "bpf")
+    assert [step.command for step in HEIR.delta(heir).steps] == [("bpf", "flows")]
+    HEIR.apply(heir)
+    assert not sends(LATER)
+    assert HEIR.delta(heir).steps == ()
+
+
+def test_interfaces_that_have_exchanged_their_names(node: Node) -> None:
+    """What was the client's now is the server's, who cannot go on where the client was."""
+    assert sends(LATER)
+    names = (("to1", "between"), ("to2", "to1"), ("between", "to2"))
+    run("ip", "-n", node.name, "-batch", "-", text="".join(f"link set {old} name {new}\n" for old, new in names))
+    LOADER.apply(stored(CLOSED, "bpf"))
+    assert not sends(LATER, at="to2")

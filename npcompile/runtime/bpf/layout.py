@@ -123,6 +123,12 @@ def unisolated(endpoint: bytes) -> bytes:
     return _ENDPOINT.pack(number, 0, 0, 0, *rest)
 
 
+def whose(endpoint: bytes) -> tuple[int, bytes]:
+    """Of the slot of an endpoint: its number, and its addresses."""
+    number, *_, address4, address6 = _ENDPOINT.unpack(endpoint)
+    return number, address4 + address6
+
+
 def _is_range(entry: Entry) -> bool:
     return 1 < entry.last - entry.first + 1 < _PORTS
 

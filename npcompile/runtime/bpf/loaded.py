@@ -52,12 +52,13 @@ class Bound:
 
     def read(self) -> Maps:
         """What the maps' numbers are of."""
-        return _read(self.maps)
+        return read_once(self.maps.encode())
 
 
 @lru_cache(maxsize=2)  # one that was loaded, and one that is being loaded
-def _read(maps: str) -> Maps:
-    return read_maps(maps.encode())
+def read_once(maps: bytes) -> Maps:
+    """Read `maps.json`, or what the last time came of it."""
+    return read_maps(maps)
 
 
 @dataclass(frozen=True, slots=True)

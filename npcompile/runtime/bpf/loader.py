@@ -14,12 +14,12 @@ from npcompile.diagnostics.errors import InputError
 from npcompile.diagnostics.model import Diagnostic, RuleCode, Severity, diagnose
 from npcompile.ir.policy import Direction
 from npcompile.netset.cidrs import Address
-from npcompile.readers.bpf_maps import Maps, read_maps
+from npcompile.readers.bpf_maps import Maps
 from npcompile.runtime.bpf import attach, transition
 from npcompile.runtime.bpf.capacity import capacity, too_small
 from npcompile.runtime.bpf.compile import compile_object
 from npcompile.runtime.bpf.layout import NAMES, Image, pack
-from npcompile.runtime.bpf.loaded import Bound, Here
+from npcompile.runtime.bpf.loaded import Bound, Here, read_once
 from npcompile.runtime.bpf.transition import Datapath, Loaded, opened, told
 from npcompile.runtime.loader import MACHINE, Delta, LoadError, Step, Stored
 from npcompile.runtime.programs import locked, need
@@ -109,7 +109,7 @@ class BpfLoader:
         return Delta(steps=steps, diagnostics=behind)
 
     def _read(self, artifact: Stored) -> _Wanted:
-        maps = read_maps(artifact.files[MAPS_FILE], MAPS_FILE)
+        maps = read_once(artifact.files[MAPS_FILE])
         present = attach.interfaces()
         chosen = {pod: name for pod, name in self.bindings.items() if pod in maps.endpoints}
         missing = sorted({name for name in chosen.values() if name not in present})
@@ -196,6 +196,8 @@ def _steps(here: Here, now: Loaded, wanted: _Wanted) -> Iterator[Step]:
         lines = list(_entry_changes(now.image.get(name, {}), wanted.image[name]))
         if lines:
             yield Step(command=("bpf", "map", name), text="".join(lines))
+    if found := transition.strangers(now, wanted.image, wanted.maps):
+        yield Step(command=("bpf", "flows"), text="".join(f"forget ifindex {index}\n" for index in sorted(found)))
     enforced = set(wanted.interfaces.values())
     whole = {index for index, hooks in now.attached.items() if hooks == frozenset(Direction)}
     lines = [f"attach ifindex {index}\n" for index in sorted(enforced - whole)]

@@ -24,7 +24,7 @@ from npcompile.readers.bpf_maps import Maps
 from npcompile.runtime.bpf import attach
 from npcompile.runtime.bpf.capacity import Capacity
 from npcompile.runtime.bpf.counters import carry_hits, counted
-from npcompile.runtime.bpf.layout import ENDPOINTS, NAMES, Image, unisolated, word
+from npcompile.runtime.bpf.layout import ENDPOINTS, NAMES, Image, unisolated, whose, word
 from npcompile.runtime.bpf.libbpf import Map, Object, Program, wait_for_programs
 from npcompile.runtime.bpf.loaded import EVENTS, FLOWS, REASON_HITS, Bound, Current, Here, close
 from npcompile.runtime.bpf.maps import (
@@ -130,7 +130,7 @@ def load(here: Here, before: Loaded, wanted: Wanted) -> tuple[Diagnostic, ...]:
             generation = read_generation(now.maps) + 1
             here.keep_artifact(generation, wanted.bound)
             carry_hits(hits, now.maps, generation, wanted.maps)
-            _reach(here, now, wanted.image, before.attached, _strangers(before, wanted))
+            _reach(here, now, wanted.image, before.attached, strangers(before, wanted.image, wanted.maps))
     return tuple(_tidied(here, generation))
 
 
@@ -242,19 +242,24 @@ def _with_unisolated(image: Image, maps: Mapping[str, Map], leaving: Iterable[in
     return {**image, ENDPOINTS.name: {**kept, **image[ENDPOINTS.name]}}
 
 
-def _strangers(before: Loaded, wanted: Wanted) -> frozenset[int]:
+def strangers(before: Loaded, image: Image, maps: Maps) -> frozenset[int]:
     """Enforced interfaces that now lead to another pod, or to another address: what was allowed there serves it not."""
-    old, new = before.image.get(ENDPOINTS.name, {}), wanted.image[ENDPOINTS.name]
-    were, are = _pods(before.bound), _pods(wanted.bound)
-    return frozenset(index for key in old.keys() & new.keys() if were.get(index := _index(key)) != are.get(index))
+    were = _pods(before.image, None if before.bound is None else before.bound.read())
+    are = _pods(image, maps)
+    return frozenset(_index(key) for key in were.keys() & are.keys() if were[key] is None or were[key] != are[key])
 
 
-def _pods(bound: Bound | None) -> dict[int, tuple[object, ...]]:
-    """By interface, whose it is: the pod and its addresses."""
-    if bound is None:
-        return {}
-    endpoints, present = bound.read().endpoints, attach.interfaces()
-    return {present[name]: (pod, endpoints[pod].addresses) for pod, name in bound.interfaces.items() if name in present}
+def _pods(image: Image, maps: Maps | None) -> dict[bytes, tuple[str, bytes] | None]:
+    """By interface, whose it is: the pod and its addresses; None where the pod is unknown.
+
+    As the maps have it: the names of interfaces may have changed since.
+    """
+    names = {} if maps is None else {one.id: one.pod for one in maps.endpoints.values()}
+    found: dict[bytes, tuple[str, bytes] | None] = {}
+    for key, slot in image.get(ENDPOINTS.name, {}).items():
+        number, addresses = whose(slot)
+        found[key] = (names[number], addresses) if number in names else None
+    return found
 
 
 def _forget_flows(maps: Mapping[str, Map], indices: Collection[int]) -> None:
