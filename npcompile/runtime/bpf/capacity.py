@@ -42,7 +42,9 @@ def capacity(held: Image, wanted: Image, maps: Maps) -> Capacity:
     images: dict[Hashed, tuple[Slots, ...]] = {
         table: (held.get(table.name, {}), wanted[table.name]) for table in PACKED
     }
-    images[INTERFACES] = ({**held.get(ENDPOINTS.name, {}), **wanted[ENDPOINTS.name]},)
+    # In the order in which they are entered: first what is there, then what comes.
+    both = (held.get(ENDPOINTS.name, {}), wanted[ENDPOINTS.name])
+    images[INTERFACES] = ({key: slot for each in both for key, slot in sorted(each.items())},)
     hashing = arrange(images, MOST_BUCKETS)
     if isinstance(hashing, Hashed):
         raise _too_many(hashing.name, max(len(entries) for entries in images[hashing]))

@@ -112,8 +112,8 @@ class Spread(Hashed):
         return max(_LEAST, _SPARE * count)
 
     def has_room(self, entries: Slots, hashing: Hashing) -> bool:
-        """Whether each finds a free bucket, one after the other."""
-        return self.placed(sorted(entries), hashing, {}) is not None
+        """Whether each finds a free bucket, one after the other: in another order some may not."""
+        return self.placed(entries, hashing, {}) is not None
 
     def placed(self, keys: Iterable[bytes], hashing: Hashing, held: Mapping[bytes, int]) -> Mapping[bytes, int] | None:
         """The buckets of keys, and of those that have one; None: there is no free one for some key."""

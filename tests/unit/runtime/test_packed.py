@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import secrets
 import struct
 
 import pytest
@@ -10,9 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from npcompile.backends.bpf.limits import MOST_ENTRIES
-from npcompile.runtime.bpf.capacity import MOST_BUCKETS
-from npcompile.runtime.bpf.layout import PACKED
+from npcompile.readers.bpf_maps import read_maps
+from npcompile.runtime.bpf import packed
+from npcompile.runtime.bpf.capacity import MOST_BUCKETS, capacity
+from npcompile.runtime.bpf.layout import NAMES, PACKED
 from npcompile.runtime.bpf.packed import BUCKET, Hashing, Packed, Slots, Spread, arrange
+from tests.kernel.bpf import document
 
 WORDS = st.integers(0, 2**32 - 1) | st.integers(0, 3)
 NUMBERS = st.integers(1, 2**32 - 1).map(lambda number: struct.pack("=I", number))
@@ -109,6 +113,21 @@ def test_entries_that_come_and_go(steps: list[tuple[bool, int]], half_multiplier
         assert len(set(found.values())) == len(found)
         held = dict(found)
     assert all(at < hashing.buckets(SPREAD) for at in held.values())
+
+
+def test_room_for_interfaces_is_room_in_the_order_in_which_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New maps begin with what is held; what is wanted finds a place beside that, however tight it is."""
+    monkeypatch.setattr(packed, "_SPARE", 2)
+    monkeypatch.setattr(secrets, "randbits", random.Random(1).getrandbits)
+    nothing: dict[str, Slots] = {name: {} for name in NAMES}
+    for first in range(100):
+        held, wanted = (
+            {struct.pack("=I", first + n): b"" for n in numbers} for numbers in (range(101, 200, 2), range(1, 200))
+        )
+        room = capacity({**nothing, SPREAD.name: held}, {**nothing, SPREAD.name: wanted}, read_maps(document()))
+        started = SPREAD.placed(sorted(held), room.hashing, {})
+        assert started is not None
+        assert SPREAD.placed(sorted(wanted), room.hashing, started) is not None
 
 
 @pytest.mark.parametrize("count", [0, 1, 60, 250, 2000])
