@@ -22,9 +22,11 @@ from tests.kernel.wire import run
 pytestmark = pytest.mark.kernel("clang", "ip")
 
 # linux/if_packet.h
-SOL_PACKET, PACKET_VERSION, PACKET_TX_RING, TPACKET_V2 = 263, 10, 13, 1
+SOL_PACKET, PACKET_VERSION, PACKET_TX_RING, PACKET_VNET_HDR, TPACKET_V2 = 263, 10, 13, 15, 1
 READY = 1  # TP_STATUS_SEND_REQUEST
-DATA = 32  # where a frame begins behind struct tpacket2_hdr
+HEADER = struct.Struct("=BBHHHH")  # struct virtio_net_hdr, of which only the third field is used here
+START = 32  # where that is behind struct tpacket2_hdr
+DATA = START + HEADER.size  # and where the frame is
 PAGE = 4096  # one frame in one block
 
 
@@ -39,13 +41,18 @@ class Ring:
     def at(cls, name: str) -> Ring:
         made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         made.setsockopt(SOL_PACKET, PACKET_VERSION, struct.pack("i", TPACKET_V2))
+        made.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
         made.setsockopt(SOL_PACKET, PACKET_TX_RING, struct.pack("4I", PAGE, 1, PAGE, 1))
         made.bind((name, 0))
         return cls(made, mmap.mmap(made.fileno(), PAGE))
 
-    def send(self, frame: bytes) -> None:
+    def send(self, frame: bytes, copied: int = 0) -> None:
+        """The kernel copies so many bytes into the first piece of the frame's memory, and always Ethernet's header; the
+        rest stays in the ring.
+        """
+        self.memory[START:DATA] = HEADER.pack(0, 0, copied, 0, 0, 0)
         self.write(0, frame)
-        self.memory[4:8] = struct.pack("=I", len(frame))
+        self.memory[4:8] = struct.pack("=I", HEADER.size + len(frame))
         self.memory[0:4] = struct.pack("=I", READY)
         self.socket.send(b"")
 
