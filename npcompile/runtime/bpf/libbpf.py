@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 
 # linux/bpf.h
-ANY, LOCK = 0, 4
+ANY = 0
 _BATCH = 4096  # entries a system call
 
 
