@@ -65,9 +65,11 @@ class Kernel(Protocol[State, Wanted]):
 
 
 def read(kernel: Kernel[State, Wanted]) -> State:
-    """What is loaded; raises ProgramError."""
-    with kernel.reading(noted=False) as state:
-        return state()
+    """What is loaded; raises InputError."""
+    try:
+        return _read(kernel)
+    except ProgramError as error:
+        raise InputError([diagnose(MACHINE, None, str(error))]) from None
 
 
 def load(kernel: Kernel[State, Wanted], wanted: Callable[[], Wanted], artifact: Stored) -> Delta:
@@ -117,6 +119,11 @@ def _start(kernel: Kernel[State, Wanted], wanted: Callable[[], Wanted], *, noted
         raise InputError([diagnose(MACHINE, None, str(error))]) from None
 
 
+def _read(kernel: Kernel[State, Wanted]) -> State:
+    with kernel.reading(noted=False) as state:
+        return state()
+
+
 @dataclass(slots=True, kw_only=True)
 class _Work:
     """What has been done so far, the last of it perhaps in part, and what could not be tidied up."""
@@ -161,6 +168,6 @@ def _reach(kernel: Kernel[State, Wanted], state: State, wanted: Wanted, work: _W
 
 def _restore(kernel: Kernel[State, Wanted], wanted: Wanted, lock: int, cause: BaseException) -> None:
     try:
-        _reach(kernel, read(kernel), wanted, _Work(lock=lock))
+        _reach(kernel, _read(kernel), wanted, _Work(lock=lock))
     except ProgramError as error:
         raise LoadError(f"{cause}; and what was loaded before could not be restored: {error}") from None

@@ -33,14 +33,17 @@ _NEW_GENERATION, _GET_GENERATION, _GENERATION_ID = _SUBSYSTEM | 15, _SUBSYSTEM |
 
 
 def generation() -> int | None:
-    """The generation now; None where the kernel does not tell."""
+    """The generation now, all of which can be read; None where the kernel does not tell.
+
+    A transaction is counted a moment before what it did can be read.  But sockets are closed between transactions only
+    (since Linux 5.12, as tables may belong to one), and ours is closed here: who reads next reads all of it.
+    """
     try:
-        for kind, _, attributes in _ask(_GET_GENERATION, _REQUEST):
-            if kind == _NEW_GENERATION and _GENERATION_ID in attributes:
-                return int.from_bytes(attributes[_GENERATION_ID], "big")
+        answers = list(_ask(_GET_GENERATION, _REQUEST))
     except OSError:
-        pass
-    return None
+        return None
+    numbers = [told[_GENERATION_ID] for kind, _, told in answers if kind == _NEW_GENERATION and _GENERATION_ID in told]
+    return int.from_bytes(numbers[0], "big") if numbers else None
 
 
 def following(number: int) -> int:

@@ -10,13 +10,16 @@ from __future__ import annotations
 import json
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from npcompile import __version__
 from npcompile.runtime.bpf.loaded import PLACE
+
+Held = TypeVar("Held")
 
 _SO_NETNS_COOKIE = 71  # asm-generic/socket.h
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -33,23 +36,27 @@ class Note:
 
     @classmethod
     def of_thread(cls, name: str) -> Note | None:
-        """That of the namespace that this thread is in; None where the kernel has no number for it (before 5.14)."""
+        """That of the namespace that this thread is in; None where the kernel has no number for it (before 5.14), or
+        does not tell how long it has counted.
+        """
         try:
             with socket.socket(socket.AF_UNIX) as here:
                 cookie = int.from_bytes(here.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), sys.byteorder)
             boot = _BOOT.read_text(encoding="ascii").strip()
         except OSError:
             return None
-        return cls(PLACE / f"{cookie}.{name}", (__version__, boot, _module()))
+        module = _module()
+        return cls(PLACE / f"{cookie}.{name}", (__version__, boot, module)) if module is not None else None
 
-    def read(self, generation: int) -> Any:
-        """What was held at that generation; None where the note does not tell."""
+    def read(self, generation: int, of: Callable[[Any], Held]) -> Held | None:
+        """What was held at that generation, which `of` makes of the JSON value that was noted; None where the note does
+        not tell.
+        """
         try:
             found = json.loads(self.path.read_bytes())
-        except (OSError, ValueError):
+            return of(found["holds"]) if found["counting"] == [*self.counting, generation] else None
+        except (OSError, AttributeError, LookupError, RecursionError, TypeError, ValueError):  # none, or no such value
             return None
-        known = isinstance(found, dict) and found.get("counting") == [*self.counting, generation]
-        return found.get("holds") if known else None
 
     def write(self, generation: int, holds: object) -> None:
         """Replace the note.  Where it cannot be written, the older one stays, which is as true as ever."""
@@ -71,13 +78,15 @@ class Note:
     def _make_room(self) -> None:
         """Remove the oldest of all namespaces' notes of this name."""
         others = sorted(PLACE.glob(f"*{self.path.suffix}"), key=lambda path: path.stat().st_mtime_ns)
-        for path in others[: len(others) + 1 - _MOST]:
+        for path in others[: 1 - _MOST]:
             path.unlink()
 
 
-def _module() -> str:
-    """Loaded again, nf_tables counts from the start; the kernel gives no two directories of /sys the same number."""
+def _module() -> str | None:
+    """Loaded again, nf_tables counts from the start; the kernel gives no two directories of /sys the same number.
+    None: there is no /sys to see it in.
+    """
     try:
         return str(_MODULE.stat().st_ino)
     except OSError:
-        return "built in"
+        return "built in" if _MODULE.parent.is_dir() else None

@@ -137,6 +137,7 @@ class _Running:
             finally:
                 if process.poll() is None:
                     process.kill()
+                    process.wait()  # a transaction goes on; after Ctrl-C, Popen's own end has little patience
 
     def printed(self) -> str:
         """What it prints until it ends; raises ProgramError."""

@@ -202,6 +202,43 @@ def test_the_kernel_tells_of_transactions_and_tables_at_once() -> None:
     assert following(0xFFFF_FFFF) == FIRST
 
 
+def test_a_generation_is_told_when_all_of_it_can_be_read() -> None:
+    """It is counted first: while a large transaction of others is at work, who asks waits."""
+    elements = ", ".join(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}" for number in range(100_000))
+    text = f"add set inet theirs many {{ type ipv4_addr; }}\nadd element inet theirs many {{ {elements} }}\n"
+    waits = []
+    with namespace() as where, entered(where):
+        run("nft", "add", "table", "inet", "theirs")
+        before = generation()
+        assert before is not None
+        with subprocess.Popen(["nft", "-f", "-"], stdin=subprocess.PIPE) as program:
+            assert program.stdin is not None
+            program.stdin.write(text.encode())
+            program.stdin.close()
+            while program.poll() is None:
+                start = time.monotonic()
+                assert generation() in {before, following(before)}
+                waits.append(time.monotonic() - start)
+        assert program.returncode == 0
+        assert generation() == following(before)
+    assert max(waits) > 0.05
+
+
+@pytest.mark.parametrize("detach", [False, True])
+def test_what_cannot_be_read_is_not_touched(tmp_path: Path, detach: bool) -> None:
+    """iptables' back end nft tells nothing of a table in which it does not know a rule."""
+    first, second = write(BOTH, "iptables", tmp_path / "1"), write(WIDER, "iptables", tmp_path / "2")
+    with namespace() as where:
+        npcompile(where, "apply", first, "--variant", "nft")
+        run("ip", "netns", "exec", where, "nft", "insert rule ip filter FORWARD ct count over 3 accept")
+        before = listed(where), kernel(where)["ipset"]
+        refused = npcompile(where, "apply", *(["--detach"] if detach else [second]), "--variant", "nft", check=False)
+        assert (refused.returncode, (listed(where), kernel(where)["ipset"])) == (2, before)
+        assert b"others have put rules into it with nft" in refused.stderr
+        told = npcompile(where, "apply", second, "--variant", "legacy").stderr
+        assert b"loaded in the `nft` back end" in told
+
+
 def listed(where: str) -> bytes:
     return run("ip", "netns", "exec", where, "nft", "list", "ruleset").stdout
 

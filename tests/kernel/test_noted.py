@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from npcompile.runtime.iptables.loader import State
 from npcompile.runtime.loader import Loader
 from npcompile.runtime.nf_tables import generation
 from npcompile.runtime.nftables import NftablesLoader
+from npcompile.runtime.nftables.image import from_note
 from npcompile.runtime.noted import Note
 from tests.kernel.applying import BOTH, HISTORY, RESTARTED, WIDER, kernel, npcompile, stored, write
 from tests.kernel.test_apply import THEIRS, shim
@@ -132,6 +134,8 @@ MEDDLING = {
         "nft flush chain inet npcompile forward",
         "nft flush ruleset",
         "nft delete table inet npcompile",
+        "nft 'add table inet npcompile { flags dormant; }'",
+        "nft delete table inet npcompile; nft 'add table inet npcompile { flags dormant; }'",
         "nft flush $(nft list table inet npcompile | grep -E '^\t(set|map) ' | tail -n 1 | "
         "sed 's/ / inet npcompile /; s/{//')",
     ),
@@ -145,7 +149,9 @@ MEDDLING = {
 }
 
 
-@pytest.mark.parametrize(("name", "number"), [(name, number) for name, them in MEDDLING.items() for number in range(5)])
+@pytest.mark.parametrize(
+    ("name", "number"), [(name, number) for name, them in MEDDLING.items() for number in range(len(them))]
+)
 def test_what_others_change_between_two_applies_is_put_right(name: str, number: int) -> None:
     loader: Loader = LOADERS[name]
     with namespace() as where, entered(where):
@@ -199,34 +205,58 @@ def here() -> Note:
 
 
 def test_a_note_is_of_its_generation_boot_namespace_and_version(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert here().read(7) is None
+    assert here().read(7, list) is None
     here().write(7, ["held"])
-    assert here().read(7) == ["held"]
-    assert (here().read(6), here().read(8)) == (None, None)
+    assert here().read(7, list) == ["held"]
+    assert (here().read(6, list), here().read(8, list)) == (None, None)
     with namespace() as where, entered(where):
-        assert here().read(7) is None
+        assert here().read(7, list) is None
     boot = place / "boot"
     boot.write_text("another\n")
     with monkeypatch.context() as patch:
         patch.setattr(noted, "_BOOT", boot)
-        assert here().read(7) is None
+        assert here().read(7, list) is None
     with monkeypatch.context() as patch:
         patch.setattr(noted, "__version__", "another")
-        assert here().read(7) is None
+        assert here().read(7, list) is None
     with monkeypatch.context() as patch:
         patch.setattr(noted, "_MODULE", boot)  # loaded again
-        assert here().read(7) is None
-    assert here().read(7) == ["held"]
+        assert here().read(7, list) is None
+    assert here().read(7, list) == ["held"]
     here().remove()
     here().remove()
-    assert here().read(7) is None
+    assert here().read(7, list) is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", '{"holds": []}', '{"counting": [7], "holds": []}'])
 def test_what_is_no_note_tells_nothing(text: str, place: Path) -> None:
     here().write(7, ["held"])
     here().path.write_text(text)
-    assert here().read(7) is None
+    assert here().read(7, list) is None
+
+
+@pytest.mark.parametrize(
+    "holds", [None, [], 7, "held", {"forward": []}, [[["forward"]], [], False], [7, {}], [{"INPUT": 7}, {}]]
+)
+def test_a_note_of_another_shape_tells_nothing(holds: object, place: Path) -> None:
+    with namespace() as where, entered(where):
+        for name, loader in LOADERS.items():
+            loader.apply(stored(BOTH, loader.target))
+            note = Note.of_thread(name)
+            assert note is not None
+            noted = json.loads(note.path.read_text())
+            note.path.write_text(json.dumps({**noted, "holds": holds}))
+            assert not is_noted(loader)  # type: ignore[arg-type]
+            assert loader.apply(stored(WIDER, loader.target)).steps
+            assert not loader.delta(stored(WIDER, loader.target)).steps
+            loader.detach()
+
+
+def test_where_modules_cannot_be_seen_there_are_no_notes(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noted, "_MODULE", place / "module" / "nf_tables")
+    assert Note.of_thread("tests") is None
+    (place / "module").mkdir(parents=True)
+    assert Note.of_thread("tests") is not None
 
 
 def test_where_no_note_can_be_written_an_apply_goes_on_without(place: Path) -> None:
@@ -239,21 +269,24 @@ def test_where_no_note_can_be_written_an_apply_goes_on_without(place: Path) -> N
             assert not loader.delta(stored(program, loader.target)).steps
 
 
-def test_notes_of_namespaces_that_are_gone_do_not_pile_up(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(noted, "_MOST", 3)
+@pytest.mark.parametrize("most", [3, 5, 9])
+def test_notes_of_namespaces_that_are_gone_do_not_pile_up(
+    most: int, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(noted, "_MOST", most)
     paths = []
     for number in range(5):
         with namespace() as where, entered(where):
             here().write(number, number)
             paths.append(here().path)
-    assert sorted(place.iterdir()) == sorted(paths[2:])
+    assert sorted(place.iterdir()) == sorted(paths[-most:])
 
 
 def test_a_note_may_be_written_again_and_is_replaced_whole(place: Path) -> None:
     for number in (1, 2):
         here().write(number, [number])
-    assert here().read(1) is None
-    assert here().read(2) == [2]
+    assert here().read(1, list) is None
+    assert here().read(2, list) == [2]
     assert [path.stat().st_mode & 0o777 for path in place.iterdir()] == [0o600]
 
 
@@ -270,6 +303,6 @@ def test_generations_that_others_make_meanwhile_leave_no_note(tmp_path: Path) ->
         npcompile(where, "apply", second, path=path)
         now = generation()
         assert now is not None
-        told = note.read(now)
+        told = note.read(now, from_note)
         assert told is None or held(loader, noted=True) == held(loader, noted=False)  # type: ignore[arg-type]
         assert not loader.delta(stored(WIDER, "nftables")).steps

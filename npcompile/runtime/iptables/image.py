@@ -192,6 +192,11 @@ def read_kernel_sets(text: str) -> Mapping[str, KernelSet]:
     return sets
 
 
+def is_readable(text: str) -> bool:
+    """Whether `iptables-save -t filter` can tell of the table, or rules that others made with nft keep it from that."""
+    return not text.startswith("# Table `filter' is incompatible")
+
+
 def read_kernel_table(text: str) -> Table:
     """The chains that `iptables-save -t filter` tells of."""
     chains: dict[str, list[str]] = {}

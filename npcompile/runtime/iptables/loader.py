@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from npcompile.backends.iptables.names import FORWARD, INPUT, is_chain
 from npcompile.backends.iptables.target import IPSET_FILE, TABLE_FILES
@@ -20,6 +21,7 @@ from npcompile.runtime.iptables.image import (
     Loaded,
     Table,
     asked_sets,
+    is_readable,
     loaded,
     read_artifact,
     read_kernel_sets,
@@ -30,7 +32,7 @@ from npcompile.runtime.iptables.plan import FamilyDelta, as_loaded, as_written, 
 from npcompile.runtime.loader import ELSEWHERE, Delta, Step, Stored
 from npcompile.runtime.nf_tables import IPV4, IPV6, following, generation, may_have_chain, may_have_table
 from npcompile.runtime.noted import Note
-from npcompile.runtime.programs import need, outputs, started
+from npcompile.runtime.programs import ProgramError, need, outputs, started
 
 VARIANTS = ("legacy", "nft")
 _TOOLS = {Family.V4: "iptables", Family.V6: "ip6tables"}
@@ -82,11 +84,10 @@ class IptablesLoader:
             command
             for variant in VARIANTS
             for family in Family
-            if variant == "legacy"
-            or any(may_have_chain(_NF_TABLES[family], "filter", name) for name in (FORWARD, INPUT))
+            if variant == "legacy" or _may_have_ours(family)
             for command in _look_at(variant, family)
         ]
-        return any(is_chain(name) for text in outputs(looks) for name in read_kernel_table(text))
+        return any(map(_has_ours, outputs(looks)))
 
     def delta(self, artifact: Stored | None) -> Delta:
         """What `apply` or `detach` would do; raises InputError."""
@@ -130,18 +131,27 @@ class IptablesLoader:
 
             def state() -> State:
                 listed, *saved = printed()
-                read = [read_kernel_table(text) for text in saved]
-                elsewhere = [lines for table in read[len(saves) :] for name, lines in table.items() if is_chain(name)]
+                ours, others = saved[: len(saves)], saved[len(saves) :]
                 return State(
                     sets=read_kernel_sets(listed),
-                    tables=known if known is not None else dict(zip(Family, read, strict=False)),
-                    elsewhere=other if elsewhere else None,
-                    asked=frozenset(asked_sets(line for lines in elsewhere for line in lines)),
+                    tables=known if known is not None else self._read(ours),
+                    elsewhere=other if any(map(_has_ours, others)) else None,
+                    asked=frozenset(asked_sets(line for text in others for line in _our_lines(text))),
                     generation=before if before == generation() else None,
                     noted=known is not None,
                 )
 
             yield state
+
+    def _read(self, saved: Sequence[str], families: Sequence[Family] = tuple(Family)) -> Mapping[Family, Table]:
+        """The tables that families' programs told of; raises ProgramError for one that they cannot tell of."""
+        for family, text in zip(families, saved, strict=True):
+            if not is_readable(text):
+                words = " ".join(self._save(family))
+                raise ProgramError(
+                    f"`{words}` cannot tell what the table holds, because others have put rules into it with nft"
+                )
+        return {family: read_kernel_table(text) for family, text in zip(families, saved, strict=True)}
 
     def _noted(self, generation: int) -> Mapping[Family, Table] | None:
         """The tables at a generation, if an earlier apply noted them.
@@ -149,8 +159,7 @@ class IptablesLoader:
         No rule changes without a transaction, not even by its set's name: only sets that no rule asks can be renamed.
         """
         note = Note.of_thread(_NOTE)
-        held = note.read(generation) if note is not None else None
-        return dict(zip(Family, held, strict=True)) if held is not None else None
+        return note.read(generation, _tables) if note is not None else None
 
     def note(self, state: State) -> None:
         """The tables, of the back end nft."""
@@ -188,8 +197,7 @@ class IptablesLoader:
             again = list(Family)
         lists = [_LIST] if _IPSET in commands else []
         printed = outputs([*lists, *map(self._save, again)])
-        saved = {family: read_kernel_table(text) for family, text in zip(again, printed[len(lists) :], strict=True)}
-        tables = {**tables, **saved}
+        tables = {**tables, **self._read(printed[len(lists) :], again)}
         return replace(
             before,
             sets=read_kernel_sets(printed[0]) if lists else _asked(before, tables),
@@ -274,6 +282,12 @@ class IptablesLoader:
         return ("ipset", *(self._program(family, verb) for family in Family for verb in ("save", "restore")))
 
 
+def _tables(noted: Any) -> Mapping[Family, Table]:
+    """The tables that `IptablesLoader.note` wrote, as a JSON value."""
+    tables = [{name: list(lines) for name, lines in table.items()} for table in noted]
+    return dict(zip(Family, tables, strict=True))
+
+
 def _lines(lines: Iterable[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
@@ -310,6 +324,22 @@ def _look_at(variant: str, family: Family) -> Iterator[Sequence[str]]:
     exists = _has_legacy_filter(family) if variant == "legacy" else may_have_table(_NF_TABLES[family], "filter")
     if exists and shutil.which(program) is not None:
         yield (program, "-t", "filter")
+
+
+def _may_have_ours(family: Family) -> bool:
+    """Whether the back end nft may have chains of ours, without a listing."""
+    return any(may_have_chain(_NF_TABLES[family], "filter", name) for name in (FORWARD, INPUT))
+
+
+def _has_ours(saved: str) -> bool:
+    """Whether there are chains of ours in a table that was looked at."""
+    if not is_readable(saved):  # in the back end nft
+        return any(map(_may_have_ours, Family))
+    return any(map(is_chain, read_kernel_table(saved)))
+
+
+def _our_lines(saved: str) -> Iterator[str]:
+    return (line for name, lines in read_kernel_table(saved).items() if is_chain(name) for line in lines)
 
 
 def _has_legacy_filter(family: Family) -> bool:

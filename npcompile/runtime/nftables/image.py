@@ -18,6 +18,7 @@ from npcompile.diagnostics.errors import InternalError
 _HEADERS = (f"add table inet {TABLE}", f"delete table inet {TABLE}")
 _COMMAND = re.compile(rf"((?:add|delete|flush) (?:chain|set|map|element|rule)) inet {TABLE} (\S+)(?: (.*))?")
 _BLOCK = re.compile(r"^\t(chain|set|map) (\S+) \{\n(.*?)^\t\}$", re.MULTILINE | re.DOTALL)
+_DORMANT = re.compile(r"^\tflags .*\bdormant\b", re.MULTILINE)
 _ELEMENTS = re.compile(r"\n?\t\telements = \{ (.*?) \}", re.DOTALL)
 # linux/icmpv6.h and linux/in6.h, by the words of nft.
 _ICMPV6 = {
@@ -55,10 +56,11 @@ class Set:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """A table."""
+    """A table; `dormant`: none of its chains sees a packet."""
 
     chains: Mapping[str, Chain] = field(default_factory=dict)
     sets: Mapping[str, Set] = field(default_factory=dict)
+    dormant: bool = False
 
 
 def read_artifact(text: str) -> Image:
@@ -72,6 +74,7 @@ def after(old: Image, text: str) -> Image:
     """The table that a transaction makes of another one; raises InternalError for lines that are not ours."""
     chains = {name: (one.hook, [*one.rules]) for name, one in old.chains.items()}
     sets = {name: (one.kind, one.type, {*one.elements}) for name, one in old.sets.items()}
+    dormant = old.dormant
     for line in text.splitlines():
         found = _COMMAND.fullmatch(line)
         match found.groups() if found else (line,):
@@ -93,10 +96,10 @@ def after(old: Image, text: str) -> Image:
                 chains[name][1].append(rule)
             case [header] if header in _HEADERS:
                 if header == _HEADERS[1]:
-                    chains, sets = {}, {}
+                    chains, sets, dormant = {}, {}, False
             case _:
                 raise InternalError(f"`{line}` in an artifact's table")
-    return _image(chains, sets)
+    return _image(chains, sets, dormant=dormant)
 
 
 def read_kernel(text: str) -> Image:
@@ -114,7 +117,7 @@ def read_kernel(text: str) -> Image:
             lines = [line.strip() for line in _ELEMENTS.sub("", body).splitlines() if line.strip()]
             declared = " ".join(f"{one};" for one in lines)
             sets[name] = (kind, declared, _elements_of(declared, members))
-    return _image(chains, sets)
+    return _image(chains, sets, dormant=_DORMANT.search(text) is not None)
 
 
 def to_note(image: Image) -> object:
@@ -122,24 +125,30 @@ def to_note(image: Image) -> object:
     return [
         [[name, one.hook, one.rules] for name, one in image.chains.items()],
         [[name, one.kind, one.type, [*one.elements]] for name, one in image.sets.items()],
+        image.dormant,
     ]
 
 
 def from_note(noted: Any) -> Image:
     """The table that `to_note` wrote."""
-    chains, sets = noted
+    chains, sets, dormant = noted
     return Image(
         chains={name: Chain(hook, tuple(rules)) for name, hook, rules in chains},
         sets={name: Set(kind, declared, frozenset(elements)) for name, kind, declared, elements in sets},
+        dormant=dormant,
     )
 
 
 def _image(
-    chains: Mapping[str, tuple[str, Iterable[str]]], sets: Mapping[str, tuple[str, str, Iterable[str]]]
+    chains: Mapping[str, tuple[str, Iterable[str]]],
+    sets: Mapping[str, tuple[str, str, Iterable[str]]],
+    *,
+    dormant: bool,
 ) -> Image:
     return Image(
         chains={name: Chain(hook, tuple(rules)) for name, (hook, rules) in chains.items()},
         sets={name: Set(kind, declared, frozenset(elements)) for name, (kind, declared, elements) in sets.items()},
+        dormant=dormant,
     )
 
 
@@ -191,7 +200,8 @@ def commands(old: Image | None, new: Image | None) -> Iterator[str]:
             yield f"delete table inet {TABLE}"
         return
     if old is None or not _compatible(old, new):
-        yield from (_HEADERS[0], *([_HEADERS[1], _HEADERS[0]] if old is not None else []))
+        yield from [*_HEADERS] if old is not None else []
+        yield _HEADERS[0] + (" { flags dormant; }" if new.dormant else "")
         old = Image()
     yield from (_declared(name, one) for name, one in new.chains.items() if name not in old.chains)
     yield from (
@@ -215,14 +225,14 @@ def is_made_anew(text: str) -> bool:
 
 
 def _compatible(old: Image, new: Image) -> bool:
-    """Whether what both have is declared alike: only elements and rules can change under a name."""
+    """Whether what both have is declared alike, and the table: only elements and rules can change under a name."""
     chains = all(old.chains[name].hook == one.hook for name, one in new.chains.items() if name in old.chains)
     sets = all(
         (old.sets[name].kind, old.sets[name].type) == (one.kind, one.type)
         for name, one in new.sets.items()
         if name in old.sets
     )
-    return chains and sets
+    return chains and sets and old.dormant == new.dormant
 
 
 def _declared(name: str, chain: Chain) -> str:

@@ -79,8 +79,9 @@ class NftablesLoader:
     def reading(self, *, noted: bool) -> Iterator[Callable[[], State]]:
         """Our table, if there is one."""
         now, note = generation(), Note.of_thread(self.target)
-        if noted and now is not None and note is not None and (held := note.read(now)) is not None:
-            yield lambda: State(table=from_note(held), generation=now, noted=True)
+        held = note.read(now, from_note) if noted and now is not None and note is not None else None
+        if held is not None:
+            yield lambda: State(table=held, generation=now, noted=True)
         else:
             yield _read
 
