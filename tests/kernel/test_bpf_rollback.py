@@ -263,6 +263,38 @@ def test_an_interface_that_goes_before_it_is_attached(monkeypatch: pytest.Monkey
         assert Seen.of(node) == before
 
 
+GONE = ["ip link delete to1"]
+AGAIN = [*GONE, "ip link add to1 index {index} type veth peer name again"]
+OTHER = [*GONE, "ip link add to1 type veth peer name again"]
+
+
+@pytest.mark.parametrize(("commands", "succeeds"), [(GONE, False), (OTHER, False), (AGAIN, True),
+                                                    (["tc qdisc delete dev to1 clsact"], True)])  # fmt: skip
+def test_an_enforced_interface_that_changes_while_something_is_loaded(
+    commands: list[str], succeeds: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What succeeds has enforced, whatever was seen before."""
+    real = transition.load
+
+    def late(*arguments: Any) -> object:
+        for command in commands:
+            run("ip", "netns", "exec", node.name, *command.format(index=index).split())
+        return real(*arguments)
+
+    with made() as node:
+        load(artifact(BOTH))
+        index = attach.interfaces()["to1"]
+        monkeypatch.setattr(transition, "load", late)
+        if not succeeds:
+            with pytest.raises(LoadError, match=f"attach to interface {index}: No such device") as raised:
+                load(artifact(EGRESS_ONLY))
+            assert raised.value.restored
+            return
+        load(artifact(EGRESS_ONLY))
+        assert attach.attached()[index] == frozenset(Direction)
+        assert_says(node, EGRESS_ONLY)
+
+
 def test_an_interface_with_a_qdisc_that_has_one_hook_only() -> None:
     with made() as node:
         run("ip", "netns", "exec", node.name, "tc", "qdisc", "add", "dev", "to2", "ingress")

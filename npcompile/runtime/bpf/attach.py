@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import ip_address
 from itertools import product
@@ -66,9 +66,13 @@ def attach(ifindex: int, programs: Mapping[Direction, Program]) -> None:
 
 def attached() -> Mapping[int, frozenset[Direction]]:
     """By interface, the hooks at which a program of ours is."""
-    found: dict[int, set[Direction]] = {}
     with _netlink() as route:
-        indices = sorted(one["index"] for one in route.get_qdiscs() if one.get_attr("TCA_KIND") == _QDISC)
+        return attached_of(sorted(one["index"] for one in route.get_qdiscs() if one.get_attr("TCA_KIND") == _QDISC))
+
+
+def attached_of(indices: Iterable[int]) -> Mapping[int, frozenset[Direction]]:
+    """The same of some interfaces, which may have gone."""
+    found: dict[int, set[Direction]] = {}
     with netlink() as kernel:
         for index, direction in product(indices, Direction):
             if (_PRIORITY, _HANDLE) in filters(kernel, index, _HOOKS[direction]):

@@ -130,7 +130,8 @@ def load(here: Here, before: Loaded, wanted: Wanted) -> tuple[Diagnostic, ...]:
             generation = read_generation(now.maps) + 1
             here.keep_artifact(generation, wanted.bound)
             carry_hits(hits, now.maps, generation, wanted.maps)
-            _reach(here, now, wanted.image, before.attached, strangers(before, wanted.image, wanted.maps))
+            there = attach.attached_of(before.attached)  # as it is now: some may have gone since, or have come again
+            _reach(here, now, wanted.image, there, strangers(before, wanted.image, wanted.maps))
     return tuple(_tidied(here, generation))
 
 
