@@ -286,9 +286,19 @@ def refuse_unprintable(problems: Problems, node: Node, text: str) -> None:
 
 
 def labels_of(problems: Problems, node: Node | None) -> dict[str, str]:
-    """The labels of an object of the inventory, numbers and the like as they are written."""
+    """The labels of an object of the inventory: their keys as the API server sees them, and values that are numbers and
+    the like as they are written.
+    """
     labels: dict[str, str] = {}
-    for name, value in fields_of(problems, node).items():
+    keys = {key.value: key for key in node.keys} if isinstance(node, Mapping) else {}
+    seen: dict[str, Scalar] = {}
+    for written, value in fields_of(problems, node).items():
+        name = named_key(problems, keys[written])
+        if name is None:
+            continue
+        if name in seen:
+            report_duplicate(problems, keys[written], name, seen[name])
+        seen[name] = keys[written]
         if not isinstance(value, Scalar):
             problems.add(value, f"label `{name}` must be a string, not {describe(problems, value)}")
             continue

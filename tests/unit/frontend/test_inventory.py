@@ -6,7 +6,7 @@ import pytest
 
 from npcompile.ir.cluster import ContainerPort, ServicePort
 from npcompile.netset.ports import Protocol
-from tests.unit.frontend.reading import cluster, pod, refused, said
+from tests.unit.frontend.reading import HEAD, cluster, pod, policies, refused, said
 
 POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: n%s}\n%s"
 
@@ -81,11 +81,22 @@ def labelled(labels: str) -> str:
     return POD % (f", labels: {labels}", "")
 
 
-def test_labels_are_as_they_are_written() -> None:
-    labels = "{v: 1.10, n: 080, on: yes, 1: x, e: '', q: \"1\", app.kubernetes.io/name: web}"
+def test_values_of_labels_are_as_they_are_written() -> None:
+    labels = "{v: 1.10, m: 080, o: yes, 1: x, e: '', q: \"1\", app.kubernetes.io/name: web}"
     assert pod(labelled(labels)).labels == {
-        "v": "1.10", "n": "080", "on": "yes", "1": "x", "e": "", "q": "1", "app.kubernetes.io/name": "web"
+        "v": "1.10", "m": "080", "o": "yes", "1": "x", "e": "", "q": "1", "app.kubernetes.io/name": "web"
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("written", "key"),
+    [("n", "false"), ("y", "true"), ("on", "true"), ("0x10", "16"), ("1e3", "1000"), ("'n'", "n"), ('"on"', "on")],
+)
+def test_keys_of_labels_are_the_same_in_pods_and_in_selectors(written: str, key: str) -> None:
+    """What JSON makes of them, on the way to the API server."""
+    assert pod(labelled(f"{{{written}: v}}")).labels == {key: "v"}
+    (policy,) = policies(f"{HEAD}metadata: {{name: p}}\nspec: {{podSelector: {{matchLabels: {{{written}: v}}}}}}\n")
+    assert [requirement.key for requirement in policy.subjects.requirements] == [key]
 
 
 @pytest.mark.parametrize(
@@ -93,6 +104,8 @@ def test_labels_are_as_they_are_written() -> None:
     [
         ("{a: [x]}", "3:47 NPC008 label `a` must be a string, not a list"),
         ("{a: x, a: y}", "3:50 NPC007 duplicate key `a`"),
+        ("{on: x, true: y}", "3:51 NPC007 duplicate key `true`"),
+        ("{~: x}", "3:44 NPC008 `~` cannot be a key"),
     ],
 )
 def test_labels_without_a_meaning(labels: str, error: str) -> None:
