@@ -83,7 +83,7 @@ def run(step: Step, lock: int) -> None:
 
 
 def _tidy(step: Step, lock: int) -> str:
-    """Do every line that can be done; what was complained of the others.
+    """Do every line that can be done; what was complained of the others, each complaint once.
 
     A program stops at the first line that fails, and tells its number.
     """
@@ -98,7 +98,7 @@ def _tidy(step: Step, lock: int) -> str:
             left = left[1:]
         else:
             time.sleep(0.005)
-    return "; ".join(failed)
+    return "; ".join(dict.fromkeys(failed))
 
 
 def _failure(step: Step, lock: int) -> str:
