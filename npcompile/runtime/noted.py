@@ -8,8 +8,6 @@ asked.
 from __future__ import annotations
 
 import json
-import socket
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,11 +15,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from npcompile import __version__
-from npcompile.runtime.bpf.loaded import PLACE
+from npcompile.runtime.place import PLACE, namespace_number
 
 Held = TypeVar("Held")
 
-_SO_NETNS_COOKIE = 71  # asm-generic/socket.h
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _MODULE = Path("/sys/module/nf_tables")
 _MOST = 64  # notes: of namespaces that are gone nobody tells
@@ -40,13 +37,12 @@ class Note:
         does not tell how long it has counted.
         """
         try:
-            with socket.socket(socket.AF_UNIX) as here:
-                cookie = int.from_bytes(here.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), sys.byteorder)
+            number = namespace_number()
             boot = _BOOT.read_text(encoding="ascii").strip()
         except OSError:
             return None
         module = _module()
-        return cls(PLACE / f"{cookie}.{name}", (__version__, boot, module)) if module is not None else None
+        return cls(PLACE / f"{number}.{name}", (__version__, boot, module)) if module is not None else None
 
     def read(self, generation: int, of: Callable[[Any], Held]) -> Held | None:
         """What was held at that generation, which `of` makes of the JSON value that was noted; None where the note does

@@ -11,8 +11,6 @@ import ctypes
 import json
 import os
 import shutil
-import socket
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -23,14 +21,13 @@ from npcompile.readers.bpf_maps import Maps, read_maps
 from npcompile.runtime.bpf.layout import NAMES
 from npcompile.runtime.bpf.libbpf import Map, Object, Program, pin, pinned
 from npcompile.runtime.bpf.maps import LAYOUT_MAP, STATE
+from npcompile.runtime.place import PLACE, namespace_number
 
-PLACE = Path("/run/npcompile")
 _PINS = PLACE / "bpf"
 FLOWS = ("np_flows4", "np_flows6")
 RULE_HITS, REASON_HITS, EVENTS = "np_rule_hits", "np_reason_hits", "np_events"
 MAPS = (LAYOUT_MAP, STATE, *NAMES, *FLOWS, RULE_HITS, REASON_HITS, EVENTS)
 _CURRENT, _STALE = "current.json", "stale.json"
-_SO_NETNS_COOKIE = 71  # asm-generic/socket.h
 _PROGRAMS = ("np_from_pod", "np_to_pod")
 
 
@@ -70,9 +67,8 @@ class Here:
 
     @classmethod
     def of_thread(cls) -> Here:
-        """Those of the namespace that this thread is in; the kernel gives no two of them the same number, ever."""
-        with socket.socket(socket.AF_UNIX) as here:
-            number = int.from_bytes(here.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), sys.byteorder)
+        """Those of the namespace that this thread is in."""
+        number = namespace_number()
         return cls(files=PLACE / f"{number}.bpf", pins=_PINS / str(number))
 
     def current(self) -> Current | None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 
-from npcompile.runtime.bpf.loaded import PLACE
 from npcompile.runtime.lab.build import LabError, built
 from npcompile.runtime.lab.observation import Observation, Observed
 from npcompile.runtime.lab.plan import Plan
 from npcompile.runtime.lab.prober import Prober
 from npcompile.runtime.lab.probes import Probe
 from npcompile.runtime.namespaces import Namespace, own_folder
+from npcompile.runtime.place import PLACE
 
 # Seconds to wait for an answer, one a round: what got none is asked again.
 _CONTROL = (1.0, 2.0, 4.0)
