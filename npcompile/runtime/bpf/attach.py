@@ -20,7 +20,7 @@ from npcompile.diagnostics.errors import InputError
 from npcompile.diagnostics.model import diagnose
 from npcompile.ir.policy import Direction
 from npcompile.netset.cidrs import Address
-from npcompile.runtime.bpf.filters import filters, netlink
+from npcompile.runtime.bpf.filters import filters, netlink, qdisc
 from npcompile.runtime.bpf.libbpf import Program
 from npcompile.runtime.loader import MACHINE
 
@@ -53,10 +53,10 @@ def attach(ifindex: int, programs: Mapping[Direction, Program]) -> None:
     The qdisc `ingress` takes filters for both hooks and puts them at one, so that nothing would judge what goes to the
     pod.
     """
-    with _netlink(f"attach to {_name(ifindex)}") as route:
+    with _netlink(f"attach to {_name(ifindex)}") as route, netlink() as kernel:
         with _tolerated(errno.EEXIST):
             route.tc("add", _QDISC, index=ifindex)
-        if not any(one.get_attr("TCA_KIND") == _QDISC for one in route.get_qdiscs(ifindex)):
+        if qdisc(kernel, ifindex) != _QDISC:
             message = "it has another qdisc than `clsact`, which lacks a hook; remove that"
             raise OSError(errno.EEXIST, f"attach to {_name(ifindex)}: {message}")
         for direction, program in programs.items():
