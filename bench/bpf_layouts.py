@@ -28,7 +28,7 @@ from npcompile.backends.bpf.source import Features, render
 from npcompile.netset.cidrs import Family
 from npcompile.runtime.bpf.compile import compile_object
 from npcompile.runtime.bpf.layout import ADDRESSES, HASHED, POLICY
-from npcompile.runtime.bpf.libbpf import LOCK, Object
+from npcompile.runtime.bpf.libbpf import Object
 from npcompile.runtime.bpf.maps import STATE, set_state, write_half
 from npcompile.runtime.bpf.packed import Hashing, Packed, Slots, arrange
 from tests.kernel import frames as f
@@ -141,6 +141,7 @@ QUESTIONS: Mapping[str, Mapping[str, str]] = {
     "in a range": {name: f"port_{name}_block" for name in LAYOUTS},
 }
 
+_LOCK = 4  # BPF_F_LOCK
 _LOCKED = struct.pack("=III", 0, _FOUND, 0)
 _BARE = struct.pack("=II", _FOUND, 0)
 Entries = Sequence[tuple[bytes, bytes]]
@@ -216,7 +217,7 @@ def measured(entries: int, runs: int, repeat: int) -> dict[str, float]:
         for name, pairs in held.items():
             target = made.map(name)
             assert target is not None, name
-            target.put_all(pairs, LOCK if pairs[0][1] is _LOCKED else 0)
+            target.put_all(pairs, _LOCK if pairs[0][1] is _LOCKED else 0)
         maps = {name: target for name in (STATE, *filled) if (target := made.map(name)) is not None}
         set_state(maps, 0, hashing)
         for name, (table, numbers) in filled.items():
